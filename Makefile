@@ -1,0 +1,58 @@
+# make help lists what there is. Everything runs in environments of its own: .venv serves, .venv-test tests.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PORT ?= 8000
+# Extra arguments for pytest: make test PYTEST_ARGS="-x -m 'not slow'"
+PYTEST_ARGS ?=
+PACKAGES := onoma service distill export loadtests
+SOURCES := $(PACKAGES) tests $(wildcard benchmarks)
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help serve test lint types pytest format install clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+serve: .stamp-serve ## answer on http://localhost:PORT (PORT=8000, HOST= to listen elsewhere)
+	.venv/bin/onoma serve $(if $(HOST),--host $(HOST)) --port $(PORT)
+
+test: lint types pytest ## everything that must pass: ruff, mypy, pytest
+
+lint: .stamp-test ## ruff, style and formatting of imports
+	.venv-test/bin/ruff check $(SOURCES)
+
+types: .stamp-test ## mypy, strict
+	.venv-test/bin/mypy
+
+pytest: .stamp-test ## the tests alone (PYTEST_ARGS="-k decode")
+	.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+
+format: .stamp-test ## ruff, rewriting files
+	.venv-test/bin/ruff check --fix $(SOURCES)
+	.venv-test/bin/ruff format $(SOURCES)
+
+install: .stamp-test ## the environment with every extra (.venv-test): distill, export, loadtest, dev
+
+clean: ## remove environments, caches and build products
+	rm -rf .venv .venv-test .stamp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.stamp-serve: pyproject.toml constraints.txt
+	@$(call venv,.venv)
+	@echo "installing what serving needs into .venv"
+	@.venv/bin/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+.stamp-test: pyproject.toml constraints.txt
+	@$(call venv,.venv-test)
+	@echo "installing every extra into .venv-test (torch is large)"
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[distill,export,loadtest,dev]'
+	@touch $@
+
+# A virtual environment at $(1), unless there is a working one.
+define venv
+	if [[ -z "$(PYTHON)" ]]; then echo "onoma needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 1; fi; \
+	if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then echo "creating $(1) with $(PYTHON)"; $(PYTHON) -m venv --clear $(1); fi
+endef

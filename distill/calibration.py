@@ -1,0 +1,139 @@
+"""Calibration on dev: the temperature of the softmax, the meaning of the confidence, the fallback threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.corpora import WIKIANN_45, read_split
+from distill.dataset import segment_tags
+from distill.evaluation import gold_spans
+from distill.evaluation import Counts, Span
+from onoma.bundle import Calibration
+from onoma.decode import log_softmax
+from onoma.tagger import Tagger
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One dev sentence: raw confidence, predicted and gold spans, language."""
+
+    raw: float
+    predicted: tuple[Span, ...]
+    gold: tuple[Span, ...]
+    language: str
+
+
+def fit_temperature(logits: NDArray[np.float32], tags: NDArray[np.int64]) -> float:
+    """Temperature that minimises the mean negative log likelihood of (N, C) logits (Guo et al. 2017), by golden section."""
+
+    def loss(temperature: float) -> float:
+        return float(-log_softmax(logits, temperature)[np.arange(len(tags)), tags].mean())
+
+    low, high = np.log(0.25), np.log(4.0)
+    ratio = (np.sqrt(5) - 1) / 2
+    for _ in range(30):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if loss(float(np.exp(left))) < loss(float(np.exp(right))):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def isotonic(raw: Floats, right: Floats, *, points: int = 24) -> tuple[tuple[float, float], ...]:
+    """Monotone (raw, share right) points: equal-count bins, then pool adjacent violators (Zadrozny & Elkan 2002)."""
+    order = np.argsort(raw, kind="stable")
+    blocks: list[tuple[float, float, int]] = []
+    for part in np.array_split(order, min(points, len(order))):
+        blocks.append((float(raw[part].mean()), float(right[part].mean()), len(part)))
+        while len(blocks) > 1 and blocks[-2][1] > blocks[-1][1]:
+            (raw_a, share_a, count_a), (raw_b, share_b, count_b) = blocks[-2:]
+            total = count_a + count_b
+            merged = ((raw_a * count_a + raw_b * count_b) / total, (share_a * count_a + share_b * count_b) / total, total)
+            blocks[-2:] = [merged]
+    return tuple((round(at, 6), round(share, 6)) for at, share, _ in blocks)
+
+
+def _dev_pieces(
+    tagger: Tagger, languages: Sequence[str], limit: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    logits, tags = [], []
+    for language in languages:
+        for sentence in read_split("wikiann", language, "dev")[:limit]:
+            from distill.corpora import as_text
+
+            text, entities = as_text(sentence, raw=True)
+            encoded = tagger.encode([text])[0]
+            rows = tagger.infer(encoded.inputs)
+            at = 0
+            for segment in encoded.segments:
+                if len(segment.windows) == 1:
+                    logits.append(rows[at])
+                    tags.append(segment_tags(segment, entities).astype(np.int64))
+                at += len(segment.windows)
+    return np.concatenate(logits), np.concatenate(tags)
+
+
+def _score(tagger: Tagger, languages: Sequence[str], limit: int) -> list[Scored]:
+    from distill.corpora import as_text
+
+    scored = []
+    for language in languages:
+        sentences = read_split("wikiann", language, "dev")[:limit]
+        tagged = tagger.tag_batch([as_text(sentence, raw=True)[0] for sentence in sentences])
+        for sentence, one in zip(sentences, tagged, strict=True):
+            spans = tuple((entity.start, entity.end, entity.label) for entity in one.entities)
+            scored.append(Scored(one.confidence, spans, tuple(gold_spans(sentence, raw=True)), language))
+    return scored
+
+
+def calibrate(tagger: Tagger, *, limit: int = 400, languages: Sequence[str] = WIKIANN_45) -> Calibration:
+    """Temperature and confidence points from the first `limit` dev sentences of each language; no threshold yet."""
+    logits, tags = _dev_pieces(tagger, languages, min(limit, 200))
+    temperature = round(fit_temperature(logits, tags), 4)
+    tagger.calibration = Calibration(temperature=temperature)
+    scored = _score(tagger, languages, limit)
+    right = np.array([set(one.predicted) == set(one.gold) for one in scored], dtype=np.float64)
+    points = isotonic(np.array([one.raw for one in scored]), right)
+    return Calibration(temperature=temperature, confidence=points)
+
+
+@dataclass(frozen=True, slots=True)
+class CascadePoint:
+    """What a threshold gives on dev: share of sentences that the teacher answers, macro F1 of the cascade."""
+
+    threshold: float
+    fallback_share: float
+    macro_f1: float
+
+
+def cascade_curve(
+    student: Tagger, teacher: Tagger, *, limit: int = 200, languages: Sequence[str] = WIKIANN_45
+) -> list[CascadePoint]:
+    """Macro F1 on dev against the share of sentences handed to the teacher, for thresholds at every 5 % of them."""
+    ours = _score(student, languages, limit)
+    theirs = _score(teacher, languages, limit)
+    thresholds = sorted({0.0, *np.quantile([one.raw for one in ours], np.linspace(0.05, 1.0, 20)).tolist()})
+    curve = []
+    for threshold in thresholds:
+        counts = {language: Counts() for language in languages}
+        handed = 0
+        for mine, other in zip(ours, theirs, strict=True):
+            fallback = mine.raw < threshold
+            handed += fallback
+            counts[mine.language].add((other if fallback else mine).predicted, mine.gold)
+        macro = float(np.mean([count.f1 for count in counts.values()]))
+        curve.append(CascadePoint(round(threshold, 6), round(handed / len(ours), 4), round(macro, 3)))
+    return curve
+
+
+def choose_threshold(curve: Sequence[CascadePoint], *, most_fallback: float) -> CascadePoint:
+    """The point of best F1 among those that hand at most `most_fallback` of the sentences to the teacher."""
+    allowed = [point for point in curve if point.fallback_share <= most_fallback]
+    return max(allowed, key=lambda point: (point.macro_f1, -point.fallback_share))

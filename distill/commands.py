@@ -1,0 +1,216 @@
+"""The command line of the distillery: train-tokenizer, train-teacher, distill, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onoma.cli import Command
+
+if TYPE_CHECKING:  # commands import what needs torch when they run, so that --help stays quick
+    from distill.mixture import Mixture
+    from distill.training import Schedule
+
+_DATA_NOTE = "Data is read from ONOMA_DATA, or ../shared/data beside the checkout (layout: its README)."
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json that train-tokenizer wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run: checkpoints, logs, the result")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="packed data, logits (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s); bf16 on a GPU")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
+    parser.add_argument("--batch-tokens", type=int, default=4096, help="word-pieces in a batch (%(default)s)")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5.0, help="time between checkpoints (%(default)s)")
+    parser.add_argument("--gold-limit", type=int, default=12_000, help="sentences of each gold source (%(default)s)")
+    parser.add_argument("--massive-limit", type=int, default=1_500, help="lines of each MASSIVE locale (%(default)s)")
+    parser.add_argument("--text-limit", type=int, default=12_000, help="unlabelled lines a language (%(default)s)")
+    parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
+
+
+def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
+    parser.add_argument("--vocabulary", type=int, default=48_000, help="number of pieces (%(default)s)")
+    parser.add_argument("--bytes", type=int, default=700_000, help="unlabelled text of a main language (%(default)s)")
+    parser.add_argument("--other-bytes", type=int, default=120_000, help="of every other language (%(default)s)")
+
+
+def _run_tokenizer(arguments: argparse.Namespace) -> int:
+    from distill.mixture import tokenizer_texts
+    from distill.tokenizer import save_tokenizer, train_tokenizer
+
+    texts = tokenizer_texts(main_bytes=arguments.bytes, other_bytes=arguments.other_bytes)
+    tokenizer = train_tokenizer(texts, vocabulary=arguments.vocabulary)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save_tokenizer(tokenizer, arguments.out)
+    print(f"{arguments.out}: {tokenizer.get_vocab_size()} pieces")
+    return 0
+
+
+def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
+    _common(parser)
+    parser.add_argument("--architecture", default="roformer", choices=["roformer", "bert", "modernbert"])
+    parser.add_argument("--layers", type=int, default=3, help="%(default)s; 12 on a GPU")
+    parser.add_argument("--hidden", type=int, default=256, help="%(default)s; 384 on a GPU")
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--intermediate", type=int, default=768, help="width of the feed-forward layer (%(default)s)")
+    parser.add_argument("--embedding", type=int, default=None, help="width of embeddings (roformer; as --hidden)")
+    parser.add_argument("--tokens", type=float, default=40e6, help="word-pieces of fine-tuning (%(default)g)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (%(default)s)")
+    parser.add_argument("--pretrain-tokens", type=float, default=0, help="word-pieces of masked pretraining first")
+    parser.add_argument("--vector-epochs", type=int, default=3, help="epochs of piece vectors before (%(default)s)")
+    parser.add_argument("--body", type=Path, help="pretrained encoder to start from, with a new vocabulary")
+    parser.add_argument("--start", type=Path, help="checkpoint of the same shape to go on from")
+    parser.add_argument("--evaluate-every", type=float, default=5e6, help="pieces between dev scores (%(default)g; 0: never)")
+
+
+def _mixture(arguments: argparse.Namespace) -> Mixture:
+    from distill.mixture import Mixture
+
+    return Mixture(
+        wikiann=arguments.wikiann_limit,
+        gold=arguments.gold_limit,
+        massive=arguments.massive_limit,
+        text=arguments.text_limit,
+    )
+
+
+def _schedule(arguments: argparse.Namespace, tokens: float, learning_rate: float) -> Schedule:
+    from distill.training import Schedule
+
+    return Schedule(
+        tokens=int(tokens), batch_tokens=arguments.batch_tokens, learning_rate=learning_rate, seed=arguments.seed
+    )
+
+
+def _run_teacher(arguments: argparse.Namespace) -> int:
+    from distill.pipeline import run_teacher
+    from distill.teachers import TeacherConfig
+
+    pretraining = None
+    if arguments.pretrain_tokens:
+        pretraining = _schedule(arguments, arguments.pretrain_tokens, arguments.learning_rate)
+    run_teacher(
+        tokenizer_path=arguments.tokenizer,
+        out=arguments.out,
+        cache=arguments.cache,
+        shape=TeacherConfig(
+            architecture=arguments.architecture,
+            layers=arguments.layers,
+            hidden=arguments.hidden,
+            heads=arguments.heads,
+            intermediate=arguments.intermediate,
+            embedding=arguments.embedding,
+        ),
+        schedule=_schedule(arguments, arguments.tokens, arguments.learning_rate),
+        pretraining=pretraining,
+        mixture=_mixture(arguments),
+        vector_epochs=arguments.vector_epochs,
+        body=arguments.body,
+        start=arguments.start,
+        device_name=arguments.device,
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        evaluate_every=int(arguments.evaluate_every),
+    )
+    return 0
+
+
+def _student_arguments(parser: argparse.ArgumentParser) -> None:
+    _common(parser)
+    parser.add_argument("--teacher", type=Path, required=True, help="Hugging Face checkpoint that shares the tokenizer")
+    parser.add_argument("--embedding", type=int, default=96, help="E (%(default)s)")
+    parser.add_argument("--hidden", type=int, default=200, help="H per direction (%(default)s)")
+    parser.add_argument("--tokens", type=float, default=60e6, help="word-pieces of logit transfer (%(default)g)")
+    parser.add_argument("--label-tokens", type=float, default=20e6, help="word-pieces of training on labels (%(default)g)")
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="peak in transfer (%(default)s)")
+    parser.add_argument("--label-learning-rate", type=float, default=1e-3, help="peak on labels (%(default)s)")
+    parser.add_argument("--label-weight", type=float, default=0.0, help="of the label loss in transfer (%(default)s)")
+    parser.add_argument("--start", type=Path, help="student of the same shape to go on from")
+    parser.add_argument("--evaluate-every", type=float, default=10e6, help="pieces between dev scores (%(default)g)")
+
+
+def _run_student(arguments: argparse.Namespace) -> int:
+    from distill.pipeline import run_student
+
+    run_student(
+        teacher=arguments.teacher,
+        tokenizer_path=arguments.tokenizer,
+        out=arguments.out,
+        cache=arguments.cache,
+        embedding=arguments.embedding,
+        hidden=arguments.hidden,
+        transfer=_schedule(arguments, arguments.tokens, arguments.learning_rate),
+        labels=_schedule(arguments, arguments.label_tokens, arguments.label_learning_rate),
+        mixture=_mixture(arguments),
+        label_weight=arguments.label_weight,
+        start=arguments.start,
+        device_name=arguments.device,
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        evaluate_every=int(arguments.evaluate_every),
+    )
+    return 0
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, nargs="+", help="bundle folders, for example models/student models/teacher")
+    parser.add_argument("--source", default="wikiann", help="labelled source (%(default)s)")
+    parser.add_argument("--languages", default="", help="comma-separated (default: all of the source; WikiANN-45)")
+    parser.add_argument("--split", default="test", choices=["train", "dev", "test"])
+    parser.add_argument("--form", default="both", choices=["raw", "tokens", "both"], help="raw text, given tokens, or both")
+    parser.add_argument("--limit", type=int, default=None, help="first sentences of each language only")
+    parser.add_argument("--json", type=Path, help="write all figures here as well")
+    parser.add_argument("--threads", type=int, default=None, help="onnxruntime threads (all cores)")
+
+
+def _run_evaluate(arguments: argparse.Namespace) -> int:
+    from distill.report import evaluate_bundles
+
+    results = evaluate_bundles(
+        arguments.bundle,
+        source=arguments.source,
+        languages=[name for name in arguments.languages.split(",") if name],
+        split=arguments.split,
+        forms=("raw", "tokens") if arguments.form == "both" else (arguments.form,),
+        limit=arguments.limit,
+        threads=arguments.threads,
+    )
+    if arguments.json is not None:
+        temporary = arguments.json.with_suffix(".tmp")
+        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(arguments.json)
+    return 0
+
+
+train_tokenizer = Command(
+    name="train-tokenizer",
+    help="train the word-piece tokenizer on all data",
+    description="Train a Unigram tokenizer on labelled sentences (detokenised) and unlabelled text.\n" + _DATA_NOTE,
+    add_arguments=_tokenizer_arguments,
+    run=_run_tokenizer,
+)
+train_teacher = Command(
+    name="train-teacher",
+    help="train a Transformer token classifier (Hugging Face checkpoint)",
+    description="Piece vectors, masked-language pretraining (optional), then fine-tuning on WikiANN-45 and gold data.\n"
+    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + _DATA_NOTE,
+    add_arguments=_teacher_arguments,
+    run=_run_teacher,
+)
+distill = Command(
+    name="distill",
+    help="distil a BiLSTM student from a teacher",
+    description="Regress the student on the teacher's logits over labelled and unlabelled text, then train on labels.\n"
+    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + _DATA_NOTE,
+    add_arguments=_student_arguments,
+    run=_run_student,
+)
+evaluate = Command(
+    name="evaluate",
+    help="span F1 of bundles per language, on raw text and on tokens",
+    description="Strict span F1 per language, macro mean, standard deviation and worst language, on the whole split and\n"
+    "on the sentences that do not stand in train.\n" + _DATA_NOTE,
+    add_arguments=_evaluate_arguments,
+    run=_run_evaluate,
+)

@@ -1,0 +1,193 @@
+"""Packed examples: sentences as the service would cut and encode them, with a tag for every piece, in flat arrays.
+
+Packing is done once and cached under the hash of everything that went into it: the data files, the tokenizer, the form
+of the text. Both forms are made: raw (detokenised by the language's habits, what requests carry) and joined tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from distill.corpora import as_text, ner_path, read_split, read_text
+from onoma.bundle import TokenizerFacts, sha256
+from onoma.encoding import Encoder, Segment
+from onoma.labels import LabelSet
+
+LABELS = LabelSet(("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"))
+NO_TAG = -1
+PACK_VERSION = 3
+MAX_VOCABULARY = 1 << 16
+
+
+@dataclass(frozen=True)
+class Packed:
+    """N examples of T_i pieces in flat arrays.
+
+    :param ids: (sum T,) piece ids, uint16.
+    :param tags: (sum T,) tag columns, int8; NO_TAG where there is no label (unlabelled text).
+    :param offsets: (N + 1,) where each example starts.
+    :param language: (N,) index into `languages`.
+    """
+
+    ids: NDArray[np.uint16]
+    tags: NDArray[np.int8]
+    offsets: NDArray[np.int64]
+    language: NDArray[np.int16]
+    languages: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.language)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) pieces in each example."""
+        return np.diff(self.offsets)
+
+    @property
+    def pieces(self) -> int:
+        """Pieces altogether."""
+        return len(self.ids)
+
+    def save(self, path: Path) -> None:
+        """Write at once, uncompressed (it is a cache)."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(
+            temporary,
+            ids=self.ids,
+            tags=self.tags,
+            offsets=self.offsets,
+            language=self.language,
+            languages=np.array(self.languages),
+        )
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Packed:
+        """Read what `save` wrote."""
+        with np.load(path) as content:
+            return cls(
+                content["ids"],
+                content["tags"],
+                content["offsets"],
+                content["language"],
+                tuple(str(name) for name in content["languages"]),
+            )
+
+
+def concatenate(parts: Sequence[Packed]) -> Packed:
+    """One Packed of several, in their order; languages are merged.
+
+    :raises ValueError: if there is none.
+    """
+    if not parts:
+        raise ValueError("no training data: check the limits, and what ONOMA_DATA holds")
+    languages = tuple(sorted({name for part in parts for name in part.languages}))
+    at = {name: index for index, name in enumerate(languages)}
+    sizes = np.concatenate([part.lengths for part in parts])
+    return Packed(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.tags for part in parts]),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        np.concatenate(
+            [np.array([at[name] for name in part.languages], dtype=np.int16)[part.language] for part in parts]
+        ),
+        languages,
+    )
+
+
+def segment_tags(segment: Segment, entities: Sequence[tuple[int, int, str]]) -> NDArray[np.int8]:
+    """(T,) tag of each piece: the first piece that overlaps an entity begins it, the others continue it."""
+    tags = np.full(len(segment.ids), LABELS.outside, dtype=np.int8)
+    for start, end, label in entities:
+        touched = np.flatnonzero((segment.starts < end) & (segment.ends > start))
+        if len(touched):
+            tags[touched] = LABELS.index["I-" + label]
+            tags[touched[0]] = LABELS.index["B-" + label]
+    return tags
+
+
+def training_encoder(tokenizer: Tokenizer, *, limit: int = 192) -> Encoder:
+    """The encoder of training examples: the service's, with a shorter window."""
+    return Encoder(tokenizer, facts=TokenizerFacts(pad_id=0), limit=limit, overlap=0)
+
+
+def pack(
+    texts: Iterator[tuple[str, Sequence[tuple[int, int, str]] | None]], *, tokenizer: Tokenizer, language: str
+) -> Packed:
+    """Pack texts with their entities (None: unlabelled) as the service would segment and window them.
+
+    :raises ValueError: if the vocabulary does not fit the 16 bits of an id.
+    """
+    if tokenizer.get_vocab_size() > MAX_VOCABULARY:
+        raise ValueError(f"at most {MAX_VOCABULARY} pieces fit packed data, the tokenizer has {tokenizer.get_vocab_size()}")
+    encoder = training_encoder(tokenizer)
+    ids: list[NDArray[np.uint16]] = []
+    tags: list[NDArray[np.int8]] = []
+    chunk: list[tuple[str, Sequence[tuple[int, int, str]] | None]] = []
+
+    def flush() -> None:
+        for (_, entities), encoded in zip(chunk, encoder.encode([text for text, _ in chunk]), strict=True):
+            for segment in encoded.segments:
+                if entities is None:
+                    own = np.full(len(segment.ids), NO_TAG, dtype=np.int8)
+                else:
+                    own = segment_tags(segment, entities)
+                for window in segment.windows:
+                    ids.append(segment.ids[window.low : window.high].astype(np.uint16))
+                    tags.append(own[window.low : window.high])
+        chunk.clear()
+
+    for entry in texts:
+        chunk.append(entry)
+        if len(chunk) >= 2048:
+            flush()
+    flush()
+    return Packed(
+        np.concatenate([np.empty(0, np.uint16), *ids]),
+        np.concatenate([np.empty(0, np.int8), *tags]),
+        np.concatenate([[0], np.cumsum([len(one) for one in ids])]).astype(np.int64),
+        np.zeros(len(ids), dtype=np.int16),
+        (language,),
+    )
+
+
+def _key(**facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def packed_split(
+    source: str, language: str, split: str, *, tokenizer_path: Path, cache: Path, raw: bool, limit: int | None = None
+) -> Packed:
+    """One labelled split, packed; from the cache if nothing that went into it changed."""
+    path = ner_path(source, language, split)
+    key = _key(data=sha256(path), tokenizer=sha256(tokenizer_path), raw=raw, limit=limit, version=PACK_VERSION)
+    target = cache / f"{source}-{language}-{split}-{key}.npz"
+    if not target.exists():
+        sentences = read_split(source, language, split)[:limit]
+        made = pack(
+            (as_text(sentence, raw=raw) for sentence in sentences),
+            tokenizer=Tokenizer.from_file(str(tokenizer_path)),
+            language=language,
+        )
+        made.save(target)
+        read_split.cache_clear()
+    return Packed.load(target)
+
+
+def packed_text(language: str, *, tokenizer_path: Path, cache: Path, limit: int) -> Packed:
+    """At most `limit` unlabelled lines of one language, packed and cached likewise."""
+    key = _key(text=language, tokenizer=sha256(tokenizer_path), limit=limit, version=PACK_VERSION)
+    target = cache / f"text-{language}-{key}.npz"
+    if not target.exists():
+        lines = ((line, None) for line in read_text(language, limit))
+        pack(lines, tokenizer=Tokenizer.from_file(str(tokenizer_path)), language=language).save(target)
+    return Packed.load(target)

@@ -1,0 +1,243 @@
+"""The two training jobs behind the command line: a teacher, and a student distilled from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AutoModelForTokenClassification, PreTrainedModel
+
+from distill.batches import Batch
+from distill.console import console
+from distill.corpora import WIKIANN_45, read_split
+from distill.dataset import LABELS, NO_TAG, Packed, concatenate
+from distill.evaluation import evaluate
+from distill.mixture import Mixture, data_hashes, labelled, unlabelled
+from distill.students import (
+    BiLstmTagger,
+    StudentConfig,
+    init_embedding_by_svd,
+    load_student,
+    parameter_count,
+    save_student,
+)
+from distill.teachers import (
+    TeacherConfig,
+    build_on_body,
+    build_teacher,
+    init_embeddings,
+    masked_language_loss,
+    save_teacher,
+    tagging_loss,
+)
+from distill.tokenizer import MASK
+from distill.torch_model import torch_tagger
+from distill.training import Evaluate, Schedule, choose_device, train
+from distill.transfer import TransferLoss, teacher_logits
+from distill.vectors import piece_vectors
+from onoma.bundle import sha256
+
+DEV_LANGUAGES = ("ar", "de", "en", "fi", "hi", "ja", "ka", "ru", "sw", "zh")
+
+
+def dev_scorer(tokenizer: Tokenizer, *, limit: int = 200, languages: tuple[str, ...] = DEV_LANGUAGES) -> Evaluate:
+    """Macro F1 on the first `limit` raw dev sentences of a few languages: a cheap look at how training goes."""
+
+    def score(model: nn.Module) -> dict[str, float]:
+        tagger = torch_tagger(model, tokenizer)
+        result = evaluate(tagger, source="wikiann", languages=languages, split="dev", raw=True, limit=limit)
+        whole = result["all"]
+        return {"macro_f1": whole["macro_f1"], "worst": whole["worst"][1] if whole["worst"] else 0.0}
+
+    return score
+
+
+def _record(folder: Path, content: dict[str, Any]) -> None:
+    temporary = folder / "training.json.tmp"
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(folder / "training.json")
+
+
+def _without_tags(data: Packed) -> Packed:
+    return Packed(data.ids, np.full_like(data.tags, NO_TAG), data.offsets, data.language, data.languages)
+
+
+def run_teacher(
+    *,
+    tokenizer_path: Path,
+    out: Path,
+    cache: Path,
+    shape: TeacherConfig,
+    schedule: Schedule,
+    mixture: Mixture,
+    pretraining: Schedule | None = None,
+    vector_epochs: int = 0,
+    body: Path | None = None,
+    start: Path | None = None,
+    device_name: str = "auto",
+    checkpoint_minutes: float = 5.0,
+    evaluate_every: int = 5_000_000,
+) -> None:
+    """Build, pretrain (masked language model) and fine-tune a teacher; write a Hugging Face checkpoint to `out`.
+
+    Started again with the same arguments it goes on where it stopped.
+
+    :param pretraining: schedule of the masked-language stage; None to skip it.
+    :param vector_epochs: epochs of piece vectors to start the embeddings from; 0 for none. Without effect on `start`,
+        which brings embeddings of its own.
+    :param body: a pretrained encoder to start from, with a new vocabulary.
+    :param start: a checkpoint of an earlier run of this very shape to go on from.
+    """
+    began = time.monotonic()
+    device = choose_device(device_name)
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    vocabulary = tokenizer.get_vocab_size()
+    data = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache, joined=False)
+    size = f"{data.pieces / 1e6:.1f}M pieces, {len(data.languages)} languages"
+    console.log(f"teacher: {len(data)} labelled examples, {size}")
+    torch.manual_seed(schedule.seed)
+    model: PreTrainedModel
+    if start is not None:
+        model = AutoModelForTokenClassification.from_pretrained(str(start))
+    elif body is not None:
+        model = build_on_body(body, vocabulary=vocabulary)
+    else:
+        model = build_teacher(shape, vocabulary=vocabulary)
+    wants_vectors = vector_epochs > 0 and start is None
+    text: Packed | None = None
+    if pretraining is not None or wants_vectors:
+        text = concatenate([data, unlabelled(mixture, tokenizer_path=tokenizer_path, cache=cache)])
+    if wants_vectors and text is not None:
+        width = int(model.get_input_embeddings().weight.shape[1])
+        vectors = piece_vectors(text, vocabulary=vocabulary, width=width, epochs=vector_epochs, cache=cache)
+        init_embeddings(model, torch.from_numpy(vectors))
+    facts = {"model": model.config.to_diff_dict(), "start": str(start), "vectors": vector_epochs, "body": str(body)}
+    mask_id = tokenizer.token_to_id(MASK)
+
+    def mlm(module: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(module, PreTrainedModel)
+        return masked_language_loss(module, batch.ids, mask_id=mask_id)
+
+    def tagging(module: nn.Module, batch: Batch) -> Tensor:
+        return tagging_loss(module, batch.ids, batch.tags)
+
+    if pretraining is not None and text is not None:
+        train(
+            model, _without_tags(text), mlm, schedule=pretraining, folder=out / "pretraining", device=device,
+            name="pretraining", facts=facts, checkpoint_minutes=checkpoint_minutes,
+        )
+        facts["pretraining"] = asdict(pretraining)
+    train(
+        model, data, tagging, schedule=schedule, folder=out / "finetuning", device=device, name="teacher", facts=facts,
+        evaluate=dev_scorer(tokenizer), evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
+    )
+    model.to("cpu")
+    save_teacher(model, tokenizer, out)
+    _record(
+        out,
+        {
+            "architecture": f"{model.config.model_type} {model.config.num_hidden_layers}x{model.config.hidden_size}",
+            "parameters": parameter_count(model),
+            "schedule": asdict(schedule),
+            "pretraining": asdict(pretraining) if pretraining else None,
+            "piece_vector_epochs": vector_epochs if wants_vectors else 0,
+            "mixture": asdict(mixture),
+            "pieces": data.pieces,
+            "seed": schedule.seed,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "data": data_hashes(),
+            "tokenizer": sha256(tokenizer_path),
+        },
+    )
+
+
+def run_student(
+    *,
+    teacher: Path,
+    tokenizer_path: Path,
+    out: Path,
+    cache: Path,
+    embedding: int,
+    hidden: int,
+    transfer: Schedule,
+    labels: Schedule,
+    mixture: Mixture,
+    label_weight: float = 0.0,
+    start: Path | None = None,
+    device_name: str = "auto",
+    checkpoint_minutes: float = 5.0,
+    evaluate_every: int = 10_000_000,
+) -> None:
+    """Distil a BiLSTM student: teacher logits on labelled and unlabelled text, then gold labels. Resumable.
+
+    :param label_weight: weight of the label loss beside the logit loss in the first step.
+    :param start: a student of the same shape to go on from, instead of the teacher's embeddings.
+    """
+    began = time.monotonic()
+    device = choose_device(device_name)
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    teacher_model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(str(teacher))
+    theirs = tuple(teacher_model.config.id2label[column] for column in range(teacher_model.config.num_labels))
+    if theirs != LABELS.tags:
+        raise ValueError(f"labels differ: the teacher has {list(theirs)}, the student {list(LABELS.tags)}")
+    gold = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache, joined=False)
+    data = gold
+    if mixture.text:
+        data = concatenate([gold, unlabelled(mixture, tokenizer_path=tokenizer_path, cache=cache)])
+    console.log(f"student: {data.pieces / 1e6:.1f}M pieces, {gold.pieces / 1e6:.1f}M of them labelled")
+    teacher_hash = sha256(teacher / "model.safetensors")
+    rows = teacher_logits(teacher_model, data, cache=cache, fingerprint=teacher_hash, device=device)
+    torch.manual_seed(transfer.seed)
+    config = StudentConfig(tokenizer.get_vocab_size(), embedding, hidden, LABELS.tags)
+    student = BiLstmTagger(config) if start is None else load_student(start)
+    if start is None:
+        init_embedding_by_svd(student, teacher_model.get_input_embeddings().weight.detach())
+    del teacher_model
+    facts = {"teacher": teacher_hash, "student": asdict(config), "label_weight": label_weight, "start": str(start)}
+    score = dev_scorer(tokenizer)
+    train(
+        student, data, TransferLoss(data, rows, logits=1.0, labels=label_weight), schedule=transfer,
+        folder=out / "transfer", device=device, name="transfer", facts=facts, evaluate=score,
+        evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
+    )
+    after_transfer = score(student.to("cpu").eval())
+    if labels.tokens:
+        gold_rows = rows[: gold.pieces]
+        train(
+            student, gold, TransferLoss(gold, gold_rows, logits=0.0, labels=1.0), schedule=labels,
+            folder=out / "labels", device=device, name="labels", facts=facts | {"after": asdict(transfer)},
+            evaluate=score, evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
+        )
+    student.to("cpu").eval()
+    after_labels = score(student)
+    save_student(student, out)
+    (out / "tokenizer.json").write_bytes(tokenizer_path.read_bytes())
+    _record(
+        out,
+        {
+            "architecture": f"bilstm E={embedding} H={hidden}",
+            "parameters": parameter_count(student),
+            "teacher": teacher_hash,
+            "transfer": asdict(transfer),
+            "labels": asdict(labels),
+            "label_weight": label_weight,
+            "dev_after_transfer": after_transfer,
+            "dev_after_labels": after_labels,
+            "mixture": asdict(mixture),
+            "pieces": data.pieces,
+            "seed": transfer.seed,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "data": data_hashes(),
+            "tokenizer": sha256(tokenizer_path),
+            "dev_split_languages": list(DEV_LANGUAGES),
+            "languages": WIKIANN_45,
+        },
+    )
+    read_split.cache_clear()

@@ -1,0 +1,73 @@
+"""The tables of `onoma evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from distill.corpora import WIKIANN_45, languages_of
+from distill.evaluation import LanguageScore, evaluate
+from onoma.tagger import Tagger
+
+FORM_NAMES = {"raw": "raw text", "tokens": "given tokens"}
+
+
+def evaluate_bundles(
+    folders: Sequence[Path],
+    *,
+    source: str,
+    languages: Sequence[str],
+    split: str,
+    forms: Sequence[str],
+    limit: int | None = None,
+    threads: int | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Score bundles on one source and print a table of each; returns every figure by bundle name and form.
+
+    :param languages: empty for all of the source (of WikiANN: the 45 with at least 1,000 training sentences).
+    """
+    console = console or Console()
+    log = Console(stderr=True)
+    chosen = list(languages) or (list(WIKIANN_45) if source == "wikiann" else languages_of(source, split))
+    if unknown := sorted(set(chosen) - set(languages_of(source, split))):
+        raise ValueError(f"{source} has no {split} split in: {', '.join(unknown)}")
+    results: dict[str, Any] = {"source": source, "split": split, "limit": limit, "bundles": {}}
+    for folder in folders:
+        tagger = Tagger.load(folder, threads=threads)
+
+        def progress(language: str, score: LanguageScore, name: str = folder.name) -> None:
+            if sys.stderr.isatty():
+                log.print(f"{name} {language} {score.all.f1:.2f}", end="\r")
+
+        by_form = {
+            form: evaluate(
+                tagger, source=source, languages=chosen, split=split, raw=form == "raw", limit=limit, progress=progress
+            )
+            for form in forms
+        }
+        results["bundles"][folder.name] = by_form
+        console.print(_table(f"{folder}: {source} {split}, strict span F1", by_form))
+    return results
+
+
+def _table(title: str, by_form: dict[str, Any]) -> Table:
+    table = Table(title=title)
+    table.add_column("language")
+    for form in by_form:
+        table.add_column(FORM_NAMES[form], justify="right")
+        table.add_column("unseen", justify="right")
+    languages = next(iter(by_form.values()))["all"]["f1"]
+    for language in languages:
+        table.add_row(language, *(f"{by_form[f][part]['f1'][language]:.2f}" for f in by_form for part in ("all", "unseen")))
+    table.add_section()
+    for label, key in (("macro mean", "macro_f1"), ("std", "std")):
+        table.add_row(label, *(f"{by_form[form][part][key]:.2f}" for form in by_form for part in ("all", "unseen")))
+    worst = [by_form[form][part]["worst"] or ["-", 0.0] for form in by_form for part in ("all", "unseen")]
+    table.add_row("worst", *(f"{name} {value:.2f}" for name, value in worst))
+    return table

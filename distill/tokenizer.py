@@ -1,0 +1,138 @@
+"""Train the word-piece tokenizer: Unigram pieces over words, single pieces for Han characters and punctuation.
+
+Spaces never reach the model: text is split into words (runs of letters, marks and digits), runs of one punctuation
+character, single Han characters, and runs of kana or of a South-East Asian script. Each starts with `▁`. So `(1805)`
+and `( 1805 )`, or one space and ten, give the same pieces, and an entity boundary can fall only where a piece ends.
+Digits are folded to 0: names depend on a number's shape, hardly ever on its value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+PAD, UNK, MASK = "<pad>", "<unk>", "<mask>"
+SPECIALS = (PAD, UNK, MASK)
+MARK = "▁"
+# Word characters: letters, combining marks, numbers, and the (non-)joiners that Persian and Indic words contain.
+_PUNCTUATION = r"([^\p{L}\p{M}\p{N}\s\x{200c}\x{200d}])\1*"
+_HAN = r"\p{Han}"
+_RUNS = r"\p{Hiragana}+|[\p{Katakana}ー]+|[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]+"
+
+
+def _normalizer() -> normalizers.Normalizer:
+    return normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\p{Nd}"), "0")])
+
+
+def _words() -> list[pre_tokenizers.PreTokenizer]:
+    return [
+        pre_tokenizers.WhitespaceSplit(),
+        pre_tokenizers.Split(Regex(f"{_PUNCTUATION}|{_HAN}|{_RUNS}"), behavior="isolated"),
+    ]
+
+
+def _mark() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always", split=False)
+
+
+def split_words(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The normalised words of each text, as the trained tokenizer will see them (without the `▁`)."""
+    normalizer = _normalizer()
+    splitter = pre_tokenizers.Sequence(_words())
+    for text in texts:
+        yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
+
+def _is_atomic(word: str) -> bool:
+    """Whether the word is one piece by construction: a Han character or a run of one punctuation character."""
+    first = word[0]
+    if not first.isalnum() and set(word) == {first}:
+        return True
+    code = ord(first)
+    is_han = 0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or code >= 0x20000 or first in "々〇〆"
+    return len(word) == 1 and is_han
+
+
+def train_tokenizer(
+    texts: Iterable[str], *, vocabulary: int = 48_000, min_character_count: int = 5, progress: bool = True
+) -> Tokenizer:
+    """Train a Unigram tokenizer (Kudo 2018) on raw texts.
+
+    Words that contain a character seen fewer than `min_character_count` times are left out: such characters become
+    `<unk>` (a run of them one piece, with exact offsets). Returns a tokenizer with ids pad 0, unk 1, mask 2.
+    """
+    counts: Counter[str] = Counter()
+    for words in split_words(texts):
+        counts.update(words)
+    characters: Counter[str] = Counter()
+    for word, count in counts.items():
+        for character in set(word):
+            characters[character] += count
+    rare = {character for character, count in characters.items() if count < min_character_count}
+    atomic: dict[str, int] = {}
+    ordinary: dict[str, int] = {}
+    for word, count in counts.items():
+        if _is_atomic(word):
+            if len(word) <= 4 and count >= min_character_count:
+                atomic[word] = count
+        elif len(word) <= 40 and not rare & set(word):
+            ordinary[word] = count
+    total = sum(counts.values())
+
+    base = Tokenizer(models.Unigram())
+    base.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), _mark()])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocabulary - len(atomic) - len(SPECIALS),
+        special_tokens=[],
+        show_progress=progress,
+        max_piece_length=16,
+        shrinking_factor=0.7,
+    )
+    base.train_from_iterator(_repeat(ordinary), trainer=trainer)
+    learned: list[tuple[str, float]] = [tuple(entry) for entry in json.loads(base.to_str())["model"]["vocab"]]
+
+    pieces: list[tuple[str, float]] = [(special, 0.0) for special in SPECIALS]
+    seen = set(SPECIALS)
+    for piece, score in learned:
+        if piece not in seen:
+            seen.add(piece)
+            pieces.append((piece, round(score, 4)))
+    for word, count in sorted(atomic.items(), key=lambda item: (-item[1], item[0])):
+        if MARK + word not in seen:
+            seen.add(MARK + word)
+            pieces.append((MARK + word, round(math.log(count / total), 4)))
+    return build_tokenizer(pieces)
+
+
+def _repeat(counts: dict[str, int]) -> Iterator[str]:
+    """Each word as often as it was counted, in lines of bounded length."""
+    for word, count in sorted(counts.items()):
+        while count > 0:
+            times = min(count, 1000)
+            yield " ".join([word] * times)
+            count -= times
+
+
+def build_tokenizer(pieces: list[tuple[str, float]]) -> Tokenizer:
+    """A tokenizer over given (piece, log probability) pairs; the first three must be the specials."""
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
+    tokenizer.normalizer = _normalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [*_words(), _mark()]
+    )
+    tokenizer.add_special_tokens(list(SPECIALS))
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """Write the tokenizer as compact JSON (a third smaller than the library's own layout)."""
+    state: dict[str, Any] = json.loads(tokenizer.to_str())
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(state, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,135 @@
+"""`onoma export`: from a checkpoint to a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from onoma.cli import Command
+
+_METHODS = ("int8-weights", "int8-dynamic", "fp32")
+_DESCRIPTION = """\
+Turn a checkpoint into a bundle: ONNX, int8, checked, with a model card.
+
+  onoma export student out/student --out models/student --languages en,de,ar --licence CC-BY-SA-4.0 --max-bytes 8000000
+  onoma export hf out/teacher --out models/teacher --max-bytes 32000000
+  onoma export hf dslim/bert-base-NER --out models/bert --languages en --licence MIT
+  onoma export update models/student --metrics-json metrics.json --calibration-json calibration.json
+
+The fp32 graph must equal torch to 0.001 in every logit, and the quantized one must keep the tags, on sentences in
+several scripts (--parity-file for your own). The bundle is written beside --out and takes its place only when all
+checks pass: an interrupted or refused export leaves the old bundle as it was. Needs the extra `export`.
+"""
+_QUANTIZATION = """\
+how weights are stored and computed. int8-weights: stored in 8 bits, computed in fp32; answers do not depend on what
+else is in a batch. int8-dynamic: computed in 8 bits too; faster on some CPUs, but the logits of a text
+move with its batch-mates. fp32: four times the size. (default: %(default)s)
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `onoma export`."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    student = kinds.add_parser("student", help="a student that `onoma distill` trained")
+    student.add_argument(
+        "source", metavar="FOLDER", help="folder with student.json, model.safetensors and tokenizer.json"
+    )
+    hf = kinds.add_parser("hf", help="any Hugging Face token classifier with a fast tokenizer and IOB2 labels")
+    hf.add_argument("source", metavar="PATH_OR_NAME", help="checkpoint folder, or name on the Hugging Face hub")
+    hf.add_argument("--role", choices=("teacher", "student"), default="teacher", help="default: %(default)s")
+    for sub in (student, hf):
+        sub.add_argument("--out", type=Path, required=True, help="the bundle's folder; an old bundle there is replaced")
+        sub.add_argument("--quantization", choices=_METHODS, default=_METHODS[0], help=_QUANTIZATION)
+        sub.add_argument("--name", help="name in answers and metrics (default: the folder's name)")
+        sub.add_argument("--languages", default="", help="language codes with commas, such as en,de,zh")
+        sub.add_argument("--licence", default="not stated", help="licence of the weights (default: %(default)s)")
+        sub.add_argument(
+            "--max-length",
+            type=int,
+            default=256,
+            help="most pieces in a window, cut down to what the model takes (default: %(default)s)",
+        )
+        sub.add_argument(
+            "--overlap", type=int, default=48, help="pieces neighbouring windows share (default: %(default)s)"
+        )
+        sub.add_argument("--max-bytes", type=int, help="refuse a bundle larger than this, all files together")
+        sub.add_argument("--parity-file", type=Path, help="sentences to check on, one a line (default: 14 built in)")
+        sub.add_argument(
+            "--min-agreement",
+            type=float,
+            default=0.97,
+            help="least share of tags that int8 must keep (default: %(default)s)",
+        )
+    update = kinds.add_parser("update", help="put metrics, calibration or training facts into a finished bundle")
+    update.add_argument("source", metavar="BUNDLE", type=Path, help="the bundle's folder")
+    for sub in (student, hf, update):
+        sub.add_argument("--training-json", type=Path, help="recipe, data and seed, for the manifest and the card")
+        sub.add_argument("--metrics-json", type=Path, help="what `onoma evaluate` measured, F1 under per_language")
+        sub.add_argument("--calibration-json", type=Path, help="temperature, confidence points and fallback threshold")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `onoma export`."""
+    from export.bundle import export_student, export_teacher, update_manifest
+    from export.check import PARITY_TEXTS, folder_bytes
+    from onoma.bundle import Calibration
+
+    facts: dict[str, Any] = {
+        key: _read_json(path) if (path := getattr(arguments, f"{key}_json")) is not None else None
+        for key in ("training", "metrics", "calibration")
+    }
+    if facts["calibration"] is not None:
+        facts["calibration"] = Calibration.model_validate(facts["calibration"])
+    if arguments.kind == "update":
+        manifest = update_manifest(arguments.source, **facts)
+        out = arguments.source
+    else:
+        facts["training"] = {**(facts["training"] or {}), "export_command": shlex.join(["onoma", *sys.argv[1:]])}
+        texts: tuple[str, ...] = PARITY_TEXTS
+        if arguments.parity_file is not None:
+            texts = tuple(
+                line for line in arguments.parity_file.read_text(encoding="utf-8").splitlines() if line.strip()
+            )
+        options: dict[str, Any] = {
+            "quantization": arguments.quantization,
+            "name": arguments.name,
+            "languages": [code.strip() for code in arguments.languages.split(",") if code.strip()],
+            "licence": arguments.licence,
+            "max_length": arguments.max_length,
+            "overlap": arguments.overlap,
+            "texts_for_parity": texts,
+            "min_agreement": arguments.min_agreement,
+            "max_bytes": arguments.max_bytes,
+            **facts,
+        }
+        out = arguments.out
+        if arguments.kind == "student":
+            manifest = export_student(arguments.source, out, **options)
+        else:
+            manifest = export_teacher(arguments.source, out, role=arguments.role, **options)
+    parity = manifest.quantization.details.get("parity_with_torch", {})
+    print(
+        f"{out}: {manifest.role} {manifest.name!r}, {manifest.quantization.method}, {folder_bytes(out):,} bytes, "
+        f"{parity.get('agreement', float('nan')):.2%} of tags as in torch"
+    )
+    return 0
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object")
+    return content
+
+
+export = Command(
+    name="export",
+    help="turn a checkpoint into an int8 bundle",
+    description=_DESCRIPTION,
+    add_arguments=add_arguments,
+    run=run,
+)

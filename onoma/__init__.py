@@ -1,0 +1,8 @@
+"""onoma: multilingual named entity recognition, distilled."""
+
+from onoma.errors import BundleError, LabelError, OnomaError, TextError
+from onoma.labels import Entity, LabelSet
+from onoma.tagger import Tagged, Tagger
+
+__all__ = ["BundleError", "Entity", "LabelError", "LabelSet", "OnomaError", "Tagged", "Tagger", "TextError"]
+__version__ = "0.1.0"

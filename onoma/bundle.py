@@ -1,0 +1,153 @@
+"""The model bundle: a folder with bundle.json, model.onnx, tokenizer.json and a model card, bound by hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from onoma.errors import BundleError, LabelError
+from onoma.labels import LabelSet
+
+FORMAT_VERSION = 1
+MANIFEST = "bundle.json"
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+CARD_FILE = "README.md"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenizerFacts(_Strict):
+    """What the encoder must add to the pieces of tokenizer.json."""
+
+    pad_id: int = Field(ge=0, description="id that fills a batch's shorter rows")
+    prefix_ids: tuple[int, ...] = Field(default=(), description="ids before the pieces of a window, such as [CLS]")
+    suffix_ids: tuple[int, ...] = Field(default=(), description="ids after the pieces of a window, such as [SEP]")
+
+
+class Quantization(_Strict):
+    """How the weights are stored and computed."""
+
+    method: str = Field(description="for example 'int8-dynamic', 'int8-weights', 'fp32'")
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Calibration(_Strict):
+    """Calibrated on dev: probabilities and confidence that mean what they say."""
+
+    temperature: float = Field(default=1.0, gt=0, description="logits are divided by it before the softmax")
+    confidence: tuple[tuple[float, float], ...] = Field(
+        default=(),
+        description="(raw confidence, share of dev sentences with no error) points, raw ascending; linear in between",
+    )
+    fallback_threshold: float = Field(
+        default=0.0, ge=0, le=1, description="below this confidence a cascade asks the teacher; chosen on dev"
+    )
+
+    def calibrated(self, raw: float) -> float:
+        """The calibrated confidence of a raw one: interpolated, clamped at the ends."""
+        points = self.confidence
+        if not points:
+            return raw
+        if raw <= points[0][0]:
+            return points[0][1]
+        for (low, at_low), (high, at_high) in zip(points, points[1:], strict=False):
+            if raw <= high:
+                return at_high if high == low else at_low + (at_high - at_low) * (raw - low) / (high - low)
+        return points[-1][1]
+
+
+class Manifest(_Strict):
+    """bundle.json."""
+
+    format_version: int
+    kind: Literal["token-classification"] = "token-classification"
+    name: str = Field(min_length=1)
+    role: Literal["student", "teacher"]
+    architecture: str = Field(description="for example 'bilstm E=100 H=200'")
+    parameters: int = Field(ge=0)
+    labels: tuple[str, ...]
+    tokenizer: TokenizerFacts
+    max_length: int = Field(ge=8, description="most pieces in one window, prefix and suffix included")
+    overlap: int = Field(ge=0, description="fewest pieces that neighbouring windows share")
+    decoder: Literal["softmax"] = "softmax"
+    languages: tuple[str, ...]
+    licence: str
+    quantization: Quantization
+    calibration: Calibration = Calibration()
+    training: dict[str, Any] = Field(default_factory=dict, description="recipe, data with hashes, seed, command")
+    metrics: dict[str, Any] = Field(default_factory=dict, description="F1 per language, macro, spread, worst")
+    created: str = Field(description="UTC date")
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(description="sha256 of each file")
+
+    @model_validator(mode="after")
+    def _check(self) -> Manifest:
+        try:
+            LabelSet(self.labels)
+        except LabelError as error:
+            raise ValueError(str(error)) from error
+        room = self.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
+        if self.overlap >= room:
+            raise ValueError(f"overlap must be under {room}, the pieces that fit a window, got {self.overlap}")
+        return self
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels as a LabelSet."""
+        return LabelSet(self.labels)
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and verify a bundle's manifest and the hashes of its files.
+
+    :raises BundleError: if a file is missing or differs from its hash, or the format is not this version's.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"no bundle at {folder}: {MANIFEST} is missing")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path} is not JSON: {error}") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path}: format_version is {version!r}, this onoma reads {FORMAT_VERSION}")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+    for required in (MODEL_FILE, TOKENIZER_FILE):
+        if required not in manifest.files:
+            raise BundleError(f"{path}: files has no hash of {required}")
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if name == ".." or Path(name).name != name:
+            raise BundleError(f"{path}: files may not leave the bundle, got {name!r}")
+        if not file.is_file():
+            raise BundleError(f"{folder}: {name} is missing")
+        if (actual := sha256(file)) != expected:
+            found = f"sha256 is {actual[:12]}…, bundle.json says {expected[:12]}…"
+            raise BundleError(f"{folder}: {name} is damaged: {found}")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write bundle.json last and at once, so that a half-written bundle never loads."""
+    temporary = folder / (MANIFEST + ".tmp")
+    text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / MANIFEST)

@@ -1,0 +1,82 @@
+"""Models: anything that turns piece ids into emissions, and the ONNX one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from onoma.bundle import TokenizerFacts
+from onoma.errors import BundleError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Model(Protocol):
+    """Turns a batch of windows into emissions."""
+
+    def infer(self, inputs: Sequence[Ints]) -> list[Floats]:
+        """Emissions (T_i, C) for each window of piece ids (T_i,)."""
+        ...
+
+
+def available_cores() -> int:
+    """Cores this process may use: the affinity mask, cut down to the cgroup's CPU quota, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+class OnnxModel:
+    """An ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> `logits` (B, T, C) float32, on the CPU.
+
+    :param threads: threads for one run; None for all available cores.
+    """
+
+    def __init__(self, path: Path, *, facts: TokenizerFacts, threads: int | None = None) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads if threads is not None else available_cores()
+        options.inter_op_num_threads = 1
+        # A spinning pool burns the cores that other requests and processes need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False  # shapes change with every batch
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise BundleError(f"{path} does not load in onnxruntime: {error}") from error
+        names = {entry.name for entry in self._session.get_inputs()}
+        if not {"input_ids", "attention_mask"} <= names or names - {"input_ids", "attention_mask", "token_type_ids"}:
+            expected = "input_ids, attention_mask[, token_type_ids]"
+            raise BundleError(f"{path}: inputs must be {expected}, got {sorted(names)}")
+        self._with_types = "token_type_ids" in names
+        self._facts = facts
+
+    def infer(self, inputs: Sequence[Ints]) -> list[Floats]:
+        """Emissions (T_i, C) for each window of piece ids (T_i,), prefix and suffix added and taken off again."""
+        if not inputs:
+            return []
+        before, after = self._facts.prefix_ids, self._facts.suffix_ids
+        lengths = [len(before) + len(ids) + len(after) for ids in inputs]
+        shape = (len(inputs), max(lengths))
+        batch = np.full(shape, self._facts.pad_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for row, (ids, length) in enumerate(zip(inputs, lengths, strict=True)):
+            batch[row, : len(before)] = before
+            batch[row, len(before) : length - len(after)] = ids
+            batch[row, length - len(after) : length] = after
+            mask[row, :length] = 1
+        feeds = {"input_ids": batch, "attention_mask": mask}
+        if self._with_types:
+            feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+        logits: Floats = self._session.run(["logits"], feeds)[0]
+        return [logits[row, len(before) : length - len(after)] for row, length in enumerate(lengths)]

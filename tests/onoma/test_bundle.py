@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import write_bundle
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onoma import BundleError, Tagger
+from onoma.bundle import MANIFEST, MODEL_FILE, TOKENIZER_FILE, Calibration, Manifest, read_manifest
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    change(content)
+    (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path / "b", calibration=Calibration(confidence=((0.1, 0.2), (0.9, 0.95))))
+    assert read_manifest(tmp_path / "b") == written
+    assert not list((tmp_path / "b").glob("*.tmp"))
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no bundle at .*bundle\.json is missing"):
+        Tagger.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("content", ["{", "\ufeff\x00", '"\\ud800'])
+def test_not_json(bundle: Path, content: str) -> None:
+    (bundle / MANIFEST).write_text(content, encoding="utf-8")
+    with pytest.raises(BundleError, match="is not JSON"):
+        read_manifest(bundle)
+
+
+def test_not_utf8(bundle: Path) -> None:
+    (bundle / MANIFEST).write_bytes(b"\xff\xfe")
+    with pytest.raises(BundleError, match="is not JSON"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("version", [2, "1", None, 0])
+def test_other_version(bundle: Path, version: object) -> None:
+    edit(bundle, lambda content: content.update(format_version=version))
+    with pytest.raises(BundleError, match=f"format_version is {version!r}, this onoma reads 1"):
+        read_manifest(bundle)
+
+
+def test_not_an_object(bundle: Path) -> None:
+    (bundle / MANIFEST).write_text("[1]", encoding="utf-8")
+    with pytest.raises(BundleError, match="format_version is None"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])
+def test_damaged_file(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} is damaged"):
+        Tagger.load(bundle)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])
+def test_missing_file(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])
+def test_missing_hash(bundle: Path, name: str) -> None:
+    edit(bundle, lambda content: content["files"].pop(name))
+    with pytest.raises(BundleError, match=f"files has no hash of {name}"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/b", "..", "."])
+def test_files_may_not_leave_the_bundle(bundle: Path, name: str) -> None:
+    (bundle.parent / "secret").write_text("x", encoding="utf-8")
+    edit(bundle, lambda content: content["files"].update({name: "0" * 64}))
+    with pytest.raises(BundleError, match="may not leave the bundle"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["O", "B-X"]}, "no partner"),
+        ({"overlap": 32}, "overlap must be under 32"),
+        ({"surprise": 1}, "surprise"),
+        ({"max_length": 1}, "max_length"),
+        ({"files": {"model.onnx": "abc"}}, "files"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_wrong_fields_are_named(bundle: Path, change: dict[str, Any], message: str) -> None:
+    edit(bundle, lambda content: content.update(change))
+    with pytest.raises(BundleError, match=message):
+        read_manifest(bundle)
+
+
+def test_labels_of_manifest(bundle: Path) -> None:
+    manifest: Manifest = read_manifest(bundle)
+    assert manifest.label_set.types == ("PER", "ORG", "LOC")
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6), st.floats(0, 1))
+def test_calibration_stays_between_its_points(points: list[tuple[float, float]], raw: float) -> None:
+    calibration = Calibration(confidence=tuple(sorted(points)))
+    values = [value for _, value in points]
+    assert min(values) - 1e-9 <= calibration.calibrated(raw) <= max(values) + 1e-9
+
+
+def test_calibration() -> None:
+    calibration = Calibration(confidence=((0.2, 0.0), (0.6, 1.0)))
+    assert [calibration.calibrated(raw) for raw in (0.0, 0.2, 0.6, 1.0)] == [0.0, 0.0, 1.0, 1.0]
+    assert calibration.calibrated(0.4) == pytest.approx(0.5)
+    assert Calibration().calibrated(0.3) == 0.3

@@ -1,0 +1,47 @@
+"""The app of fakes.py as fixtures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import fakes`
+
+from fakes import Client, FakeModel, Serve, Served, make_tagger
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts apps: `serve(teacher=False, max_texts=3)`; keywords are settings."""
+    open_clients = []
+
+    def start(*, teacher: bool = True, **settings: object) -> Served:
+        models = {"student": FakeModel()} | ({"teacher": FakeModel(sure=True)} if teacher else {})
+        taggers = {name: make_tagger(model) for name, model in models.items()}
+        settings = {"ready_cache_seconds": 0.0, "fallback_seconds": 10.0} | settings
+        app = create_app(Settings(**settings), taggers=taggers)
+        client = Client(app)
+        client.start()
+        open_clients.append((client, models))
+        for model in models.values():
+            model.batches.clear()
+            model.entered.clear()
+        return Served(app, models["student"], models.get("teacher"), client)
+
+    yield start
+    for client, models in open_clients:
+        for model in models.values():
+            model.gate.set()
+        client.close()
+
+
+@pytest.fixture
+def served(serve: Serve) -> Served:
+    """An app with a student and a teacher."""
+    return serve()
