@@ -10,7 +10,7 @@ PACKAGES := onoma service distill export loadtests
 SOURCES := $(PACKAGES) tests $(wildcard benchmarks)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test lint types pytest format install clean
+.PHONY: help serve test lint types pytest format install loadtest clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -34,6 +34,9 @@ format: .stamp-test ## ruff, rewriting files
 	.venv-test/bin/ruff format $(SOURCES)
 
 install: .stamp-test ## the environment with every extra (.venv-test): distill, export, loadtest, dev
+
+loadtest: .stamp-test ## Locust: student against teacher against auto (LOADTEST_ARGS="--users 8")
+	.venv-test/bin/python -m loadtests $(LOADTEST_ARGS)
 
 clean: ## remove environments, caches and build products
 	rm -rf .venv .venv-test .stamp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

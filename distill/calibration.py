@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.corpora import WIKIANN_45, read_split
+from distill.corpora import WIKIANN_45, as_text, read_split
 from distill.dataset import segment_tags
-from distill.evaluation import gold_spans
-from distill.evaluation import Counts, Span
+from distill.evaluation import Counts, Span, gold_spans
 from onoma.bundle import Calibration
 from onoma.decode import log_softmax
 from onoma.tagger import Tagger
@@ -30,7 +31,7 @@ class Scored:
 
 
 def fit_temperature(logits: NDArray[np.float32], tags: NDArray[np.int64]) -> float:
-    """Temperature that minimises the mean negative log likelihood of (N, C) logits (Guo et al. 2017), by golden section."""
+    """Temperature of least mean negative log likelihood of (N, C) logits (Guo et al. 2017), by golden section."""
 
     def loss(temperature: float) -> float:
         return float(-log_softmax(logits, temperature)[np.arange(len(tags)), tags].mean())
@@ -55,8 +56,9 @@ def isotonic(raw: Floats, right: Floats, *, points: int = 24) -> tuple[tuple[flo
         while len(blocks) > 1 and blocks[-2][1] > blocks[-1][1]:
             (raw_a, share_a, count_a), (raw_b, share_b, count_b) = blocks[-2:]
             total = count_a + count_b
-            merged = ((raw_a * count_a + raw_b * count_b) / total, (share_a * count_a + share_b * count_b) / total, total)
-            blocks[-2:] = [merged]
+            raw_mean = (raw_a * count_a + raw_b * count_b) / total
+            share_mean = (share_a * count_a + share_b * count_b) / total
+            blocks[-2:] = [(raw_mean, share_mean, total)]
     return tuple((round(at, 6), round(share, 6)) for at, share, _ in blocks)
 
 
@@ -66,8 +68,6 @@ def _dev_pieces(
     logits, tags = [], []
     for language in languages:
         for sentence in read_split("wikiann", language, "dev")[:limit]:
-            from distill.corpora import as_text
-
             text, entities = as_text(sentence, raw=True)
             encoded = tagger.encode([text])[0]
             rows = tagger.infer(encoded.inputs)
@@ -81,8 +81,6 @@ def _dev_pieces(
 
 
 def _score(tagger: Tagger, languages: Sequence[str], limit: int) -> list[Scored]:
-    from distill.corpora import as_text
-
     scored = []
     for language in languages:
         sentences = read_split("wikiann", language, "dev")[:limit]
@@ -137,3 +135,24 @@ def choose_threshold(curve: Sequence[CascadePoint], *, most_fallback: float) -> 
     """The point of best F1 among those that hand at most `most_fallback` of the sentences to the teacher."""
     allowed = [point for point in curve if point.fallback_share <= most_fallback]
     return max(allowed, key=lambda point: (point.macro_f1, -point.fallback_share))
+
+
+def calibrate_bundles(
+    student: Path, teacher: Path | None, *, limit: int, most_fallback: float, languages: Sequence[str] = WIKIANN_45
+) -> dict[str, Any]:
+    """Calibrate a student's bundle, and its fallback threshold if a teacher's is given, on WikiANN-45 dev.
+
+    Returns `calibration` (for `onoma export update`), the reliability points and the cascade curve.
+    """
+    tagger = Tagger.load(student)
+    calibration = calibrate(tagger, limit=limit, languages=languages)
+    report: dict[str, Any] = {"split": "wikiann dev", "sentences_per_language": limit, "curve": []}
+    if teacher is not None:
+        tagger.calibration = calibration
+        curve = cascade_curve(tagger, Tagger.load(teacher), limit=limit // 2, languages=languages)
+        chosen = choose_threshold(curve, most_fallback=most_fallback)
+        calibration = calibration.model_copy(update={"fallback_threshold": chosen.threshold})
+        report["curve"] = [asdict(point) for point in curve]
+        report["chosen"] = asdict(chosen)
+    report["calibration"] = calibration.model_dump(mode="json")
+    return report

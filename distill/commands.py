@@ -1,4 +1,4 @@
-"""The command line of the distillery: train-tokenizer, train-teacher, distill, evaluate."""
+"""The command line of the distillery: train-tokenizer, train-teacher, distill, calibrate, evaluate."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gold-limit", type=int, default=12_000, help="sentences of each gold source (%(default)s)")
     parser.add_argument("--massive-limit", type=int, default=1_500, help="lines of each MASSIVE locale (%(default)s)")
     parser.add_argument("--text-limit", type=int, default=12_000, help="unlabelled lines a language (%(default)s)")
+    parser.add_argument(
+        "--balance", type=int, default=4, help="most repeats of a WikiANN language under 10,000 sentences (%(default)s)"
+    )
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
 
@@ -51,10 +54,11 @@ def _run_tokenizer(arguments: argparse.Namespace) -> int:
 
 def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
     _common(parser)
-    parser.add_argument("--architecture", default="roformer", choices=["roformer", "bert", "modernbert"])
+    kinds = ["roformer", "bert", "modernbert"]
+    parser.add_argument("--architecture", default="roformer", choices=kinds, help="kind of encoder (%(default)s)")
     parser.add_argument("--layers", type=int, default=3, help="%(default)s; 12 on a GPU")
     parser.add_argument("--hidden", type=int, default=256, help="%(default)s; 384 on a GPU")
-    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4, help="attention heads (%(default)s)")
     parser.add_argument("--intermediate", type=int, default=768, help="width of the feed-forward layer (%(default)s)")
     parser.add_argument("--embedding", type=int, default=None, help="width of embeddings (roformer; as --hidden)")
     parser.add_argument("--tokens", type=float, default=40e6, help="word-pieces of fine-tuning (%(default)g)")
@@ -63,7 +67,7 @@ def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vector-epochs", type=int, default=3, help="epochs of piece vectors before (%(default)s)")
     parser.add_argument("--body", type=Path, help="pretrained encoder to start from, with a new vocabulary")
     parser.add_argument("--start", type=Path, help="checkpoint of the same shape to go on from")
-    parser.add_argument("--evaluate-every", type=float, default=5e6, help="pieces between dev scores (%(default)g; 0: never)")
+    parser.add_argument("--evaluate-every", type=float, default=5e6, help="pieces between dev scores (%(default)g)")
 
 
 def _mixture(arguments: argparse.Namespace) -> Mixture:
@@ -74,6 +78,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
         gold=arguments.gold_limit,
         massive=arguments.massive_limit,
         text=arguments.text_limit,
+        balance=arguments.balance,
     )
 
 
@@ -123,10 +128,11 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embedding", type=int, default=96, help="E (%(default)s)")
     parser.add_argument("--hidden", type=int, default=200, help="H per direction (%(default)s)")
     parser.add_argument("--tokens", type=float, default=60e6, help="word-pieces of logit transfer (%(default)g)")
-    parser.add_argument("--label-tokens", type=float, default=20e6, help="word-pieces of training on labels (%(default)g)")
+    parser.add_argument("--label-tokens", type=float, default=20e6, help="word-pieces of labels after it (%(default)g)")
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="peak in transfer (%(default)s)")
     parser.add_argument("--label-learning-rate", type=float, default=1e-3, help="peak on labels (%(default)s)")
     parser.add_argument("--label-weight", type=float, default=0.0, help="of the label loss in transfer (%(default)s)")
+    parser.add_argument("--transfer-pieces", type=float, help="word-pieces of the transfer set, drawn at random (all)")
     parser.add_argument("--start", type=Path, help="student of the same shape to go on from")
     parser.add_argument("--evaluate-every", type=float, default=10e6, help="pieces between dev scores (%(default)g)")
 
@@ -145,6 +151,7 @@ def _run_student(arguments: argparse.Namespace) -> int:
         labels=_schedule(arguments, arguments.label_tokens, arguments.label_learning_rate),
         mixture=_mixture(arguments),
         label_weight=arguments.label_weight,
+        transfer_pieces=None if arguments.transfer_pieces is None else int(arguments.transfer_pieces),
         start=arguments.start,
         device_name=arguments.device,
         checkpoint_minutes=arguments.checkpoint_minutes,
@@ -154,18 +161,22 @@ def _run_student(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, nargs="+", help="bundle folders, for example models/student models/teacher")
+    parser.add_argument("bundle", type=Path, nargs="+", help="bundle folders, such as models/student")
     parser.add_argument("--source", default="wikiann", help="labelled source (%(default)s)")
     parser.add_argument("--languages", default="", help="comma-separated (default: all of the source; WikiANN-45)")
-    parser.add_argument("--split", default="test", choices=["train", "dev", "test"])
-    parser.add_argument("--form", default="both", choices=["raw", "tokens", "both"], help="raw text, given tokens, or both")
+    parser.add_argument("--split", default="test", choices=["train", "dev", "test"], help="%(default)s")
+    parser.add_argument("--form", default="both", choices=["raw", "tokens", "both"], help="raw text, tokens, or both")
     parser.add_argument("--limit", type=int, default=None, help="first sentences of each language only")
     parser.add_argument("--json", type=Path, help="write all figures here as well")
+    parser.add_argument("--metrics-json", type=Path, help="one bundle's figures, for `onoma export update`")
     parser.add_argument("--threads", type=int, default=None, help="onnxruntime threads (all cores)")
 
 
 def _run_evaluate(arguments: argparse.Namespace) -> int:
-    from distill.report import evaluate_bundles
+    from distill.report import evaluate_bundles, metrics_of
+
+    if arguments.metrics_json is not None and len(arguments.bundle) != 1:
+        raise ValueError(f"--metrics-json takes one bundle, got {len(arguments.bundle)}")
 
     results = evaluate_bundles(
         arguments.bundle,
@@ -177,10 +188,49 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
     )
     if arguments.json is not None:
-        temporary = arguments.json.with_suffix(".tmp")
-        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(arguments.json)
+        _write_json(arguments.json, results)
+    if arguments.metrics_json is not None:
+        folder = arguments.bundle[0].name
+        metrics = metrics_of(results["bundles"][folder], source=arguments.source, split=arguments.split)
+        _write_json(arguments.metrics_json, metrics)
     return 0
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("student", type=Path, help="the student's bundle, for example models/student")
+    parser.add_argument("--teacher", type=Path, help="the teacher's bundle: chooses the fallback threshold as well")
+    parser.add_argument("--json", type=Path, required=True, help="report to write, with the cascade's curve")
+    parser.add_argument("--calibration-json", type=Path, help="calibration alone, for `onoma export update`")
+    parser.add_argument("--languages", default="", help="comma-separated (default: WikiANN-45)")
+    parser.add_argument("--limit", type=int, default=400, help="dev sentences of each language (%(default)s)")
+    parser.add_argument(
+        "--most-fallback", type=float, default=0.15, help="largest share of dev sentences for the teacher (%(default)s)"
+    )
+
+
+def _run_calibrate(arguments: argparse.Namespace) -> int:
+    from distill.calibration import calibrate_bundles
+    from distill.corpora import WIKIANN_45
+
+    report = calibrate_bundles(
+        arguments.student,
+        arguments.teacher,
+        limit=arguments.limit,
+        most_fallback=arguments.most_fallback,
+        languages=[name for name in arguments.languages.split(",") if name] or WIKIANN_45,
+    )
+    _write_json(arguments.json, report)
+    if arguments.calibration_json is not None:
+        _write_json(arguments.calibration_json, report["calibration"])
+    print(json.dumps({key: report[key] for key in ("calibration", "chosen") if key in report}, indent=1))
+    return 0
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 train_tokenizer = Command(
@@ -209,8 +259,18 @@ distill = Command(
 evaluate = Command(
     name="evaluate",
     help="span F1 of bundles per language, on raw text and on tokens",
-    description="Strict span F1 per language, macro mean, standard deviation and worst language, on the whole split and\n"
-    "on the sentences that do not stand in train.\n" + _DATA_NOTE,
+    description="Strict span F1 per language, macro mean, standard deviation and worst language, on the whole split\n"
+    "and on the sentences that do not stand in train.\n" + _DATA_NOTE,
     add_arguments=_evaluate_arguments,
     run=_run_evaluate,
+)
+calibrate = Command(
+    name="calibrate",
+    help="calibrate a student's confidence and choose the fallback threshold, on dev",
+    description="Fit the softmax temperature and the meaning of the confidence on WikiANN-45 dev, and choose the\n"
+    "threshold under which the teacher is asked: the best macro F1 with at most --most-fallback of the\n"
+    "sentences handed over.\n"
+    + _DATA_NOTE,
+    add_arguments=_calibrate_arguments,
+    run=_run_calibrate,
 )

@@ -104,6 +104,16 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
     )
 
 
+def sample(data: Packed, pieces: int, *, seed: int) -> Packed:
+    """A random subset of the examples with about `pieces` pieces; all of them if there are no more."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    lengths = data.lengths[order]
+    chosen = np.sort(order[np.cumsum(lengths) <= pieces])
+    positions = np.flatnonzero(np.repeat(np.isin(np.arange(len(data)), chosen), data.lengths))
+    offsets = np.concatenate([[0], np.cumsum(data.lengths[chosen])]).astype(np.int64)
+    return Packed(data.ids[positions], data.tags[positions], offsets, data.language[chosen], data.languages)
+
+
 def segment_tags(segment: Segment, entities: Sequence[tuple[int, int, str]]) -> NDArray[np.int8]:
     """(T,) tag of each piece: the first piece that overlaps an entity begins it, the others continue it."""
     tags = np.full(len(segment.ids), LABELS.outside, dtype=np.int8)
@@ -128,7 +138,8 @@ def pack(
     :raises ValueError: if the vocabulary does not fit the 16 bits of an id.
     """
     if tokenizer.get_vocab_size() > MAX_VOCABULARY:
-        raise ValueError(f"at most {MAX_VOCABULARY} pieces fit packed data, the tokenizer has {tokenizer.get_vocab_size()}")
+        size = tokenizer.get_vocab_size()
+        raise ValueError(f"packed data has room for {MAX_VOCABULARY} pieces, the tokenizer has {size}")
     encoder = training_encoder(tokenizer)
     ids: list[NDArray[np.uint16]] = []
     tags: list[NDArray[np.int8]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +25,23 @@ from onoma.bundle import sha256
 # neighbours in script or family.
 EXTRA_TEXT = "am ca cs gl gu hr hy km lv mk my ne nn pa sk sl sq sr sv th xh yue zu".split()
 
+# Smaller WikiANN languages are repeated up to about this many examples.
+BALANCED_SIZE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Limits in sentences (lines) per language.
+    """Limits in sentences (lines) per language, and how small languages are balanced.
 
-    WikiANN comes twice, as raw text and as joined tokens, so that both kinds of request look like training.
+    All of it is raw text: spaces never reach the model, so joined tokens give nearly the same pieces. A WikiANN
+    language with fewer than 10,000 sentences is repeated up to that size, at most `balance` times.
     """
 
     wikiann: int | None = None
     gold: int = 12_000
     massive: int = 1_500
     text: int = 12_000
+    balance: int = 4
 
 
 def _training_languages(source: str) -> list[str]:
@@ -44,20 +50,23 @@ def _training_languages(source: str) -> list[str]:
     return [language for language in WIKIANN_45 if language in found] if source == "wikiann" else found
 
 
-def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path, joined: bool = True) -> Packed:
-    """All labelled training examples; without the joined form of WikiANN if `joined` is false."""
-    jobs: list[tuple[str, str, bool, int | None]] = []
-    for language in _training_languages("wikiann"):
-        jobs += [("wikiann", language, raw, mixture.wikiann) for raw in ((True, False) if joined else (True,))]
+def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
+    """All labelled training examples."""
+    jobs: list[tuple[str, str, int | None]] = []
     for source in sources():
-        if source != "wikiann":
-            limit = mixture.massive if source == "massive_ner" else mixture.gold
-            jobs += [(source, language, True, limit) for language in _training_languages(source)]
-    parts = [
-        packed_split(source, language, "train", tokenizer_path=tokenizer_path, cache=cache, raw=raw, limit=limit)
-        for source, language, raw, limit in follow(jobs, "labelled data")
-        if limit != 0
-    ]
+        other = mixture.massive if source == "massive_ner" else mixture.gold
+        limit = mixture.wikiann if source == "wikiann" else other
+        if limit != 0:
+            jobs += [(source, language, limit) for language in _training_languages(source)]
+    # WikiANN first, then the others in order.
+    jobs.sort(key=lambda job: job[0] != "wikiann")
+    parts: list[Packed] = []
+    for source, language, limit in follow(jobs, "labelled data"):
+        part = packed_split(
+            source, language, "train", tokenizer_path=tokenizer_path, cache=cache, raw=True, limit=limit
+        )
+        times = -(-BALANCED_SIZE // max(1, len(part))) if source == "wikiann" else 1
+        parts += [part] * max(1, min(mixture.balance, times))
     return concatenate(parts)
 
 
@@ -73,12 +82,13 @@ def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed
 
 
 def data_hashes() -> dict[str, str]:
-    """SHA-256 of every training file of the mixture, for the log and the bundle."""
-    return {
-        f"{source}/{language}/train": sha256(ner_path(source, language, "train"))
-        for source in sources()
-        for language in _training_languages(source)
-    }
+    """For each labelled source, the SHA-256 over the hashes of its training files, for the log and the bundle."""
+    found = {}
+    for source in sources():
+        files = [sha256(ner_path(source, language, "train")) for language in _training_languages(source)]
+        if files:
+            found[source] = hashlib.sha256("".join(files).encode()).hexdigest()
+    return found
 
 
 def tokenizer_texts(*, main_bytes: int, other_bytes: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 from distill.batches import Batch
 from distill.console import console
 from distill.corpora import WIKIANN_45, read_split
-from distill.dataset import LABELS, NO_TAG, Packed, concatenate
+from distill.dataset import LABELS, NO_TAG, Packed, concatenate, sample
 from distill.evaluation import evaluate
 from distill.mixture import Mixture, data_hashes, labelled, unlabelled
 from distill.students import (
@@ -40,7 +40,7 @@ from distill.teachers import (
 from distill.tokenizer import MASK
 from distill.torch_model import torch_tagger
 from distill.training import Evaluate, Schedule, choose_device, train
-from distill.transfer import TransferLoss, teacher_logits
+from distill.transfer import TransferLoss, supervised_loss, teacher_logits
 from distill.vectors import piece_vectors
 from onoma.bundle import sha256
 
@@ -99,7 +99,7 @@ def run_teacher(
     device = choose_device(device_name)
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     vocabulary = tokenizer.get_vocab_size()
-    data = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache, joined=False)
+    data = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache)
     size = f"{data.pieces / 1e6:.1f}M pieces, {len(data.languages)} languages"
     console.log(f"teacher: {len(data)} labelled examples, {size}")
     torch.manual_seed(schedule.seed)
@@ -170,6 +170,7 @@ def run_student(
     labels: Schedule,
     mixture: Mixture,
     label_weight: float = 0.0,
+    transfer_pieces: int | None = None,
     start: Path | None = None,
     device_name: str = "auto",
     checkpoint_minutes: float = 5.0,
@@ -177,6 +178,7 @@ def run_student(
 ) -> None:
     """Distil a BiLSTM student: teacher logits on labelled and unlabelled text, then gold labels. Resumable.
 
+    :param transfer_pieces: size of the transfer set, drawn from labelled and unlabelled text; None for all of it.
     :param label_weight: weight of the label loss beside the logit loss in the first step.
     :param start: a student of the same shape to go on from, instead of the teacher's embeddings.
     """
@@ -187,11 +189,16 @@ def run_student(
     theirs = tuple(teacher_model.config.id2label[column] for column in range(teacher_model.config.num_labels))
     if theirs != LABELS.tags:
         raise ValueError(f"labels differ: the teacher has {list(theirs)}, the student {list(LABELS.tags)}")
-    gold = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache, joined=False)
+    own = teacher / "tokenizer.json"
+    if own.exists() and Tokenizer.from_file(str(own)).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"teacher and student must share one vocabulary: {own} and {tokenizer_path} differ")
+    gold = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache)
     data = gold
     if mixture.text:
         data = concatenate([gold, unlabelled(mixture, tokenizer_path=tokenizer_path, cache=cache)])
-    console.log(f"student: {data.pieces / 1e6:.1f}M pieces, {gold.pieces / 1e6:.1f}M of them labelled")
+    if transfer_pieces is not None:
+        data = sample(data, transfer_pieces, seed=transfer.seed)
+    console.log(f"student: {data.pieces / 1e6:.1f}M pieces to transfer on, {gold.pieces / 1e6:.1f}M labelled")
     teacher_hash = sha256(teacher / "model.safetensors")
     rows = teacher_logits(teacher_model, data, cache=cache, fingerprint=teacher_hash, device=device)
     torch.manual_seed(transfer.seed)
@@ -209,9 +216,8 @@ def run_student(
     )
     after_transfer = score(student.to("cpu").eval())
     if labels.tokens:
-        gold_rows = rows[: gold.pieces]
         train(
-            student, gold, TransferLoss(gold, gold_rows, logits=0.0, labels=1.0), schedule=labels,
+            student, gold, supervised_loss, schedule=labels,
             folder=out / "labels", device=device, name="labels", facts=facts | {"after": asdict(transfer)},
             evaluate=score, evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
         )
@@ -231,7 +237,8 @@ def run_student(
             "dev_after_transfer": after_transfer,
             "dev_after_labels": after_labels,
             "mixture": asdict(mixture),
-            "pieces": data.pieces,
+            "transfer_pieces": data.pieces,
+            "label_pieces": gold.pieces,
             "seed": transfer.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
             "data": data_hashes(),

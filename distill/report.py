@@ -64,10 +64,26 @@ def _table(title: str, by_form: dict[str, Any]) -> Table:
         table.add_column("unseen", justify="right")
     languages = next(iter(by_form.values()))["all"]["f1"]
     for language in languages:
-        table.add_row(language, *(f"{by_form[f][part]['f1'][language]:.2f}" for f in by_form for part in ("all", "unseen")))
+        figures = [by_form[form][part]["f1"][language] for form in by_form for part in ("all", "unseen")]
+        table.add_row(language, *(f"{figure:.2f}" for figure in figures))
     table.add_section()
     for label, key in (("macro mean", "macro_f1"), ("std", "std")):
         table.add_row(label, *(f"{by_form[form][part][key]:.2f}" for form in by_form for part in ("all", "unseen")))
     worst = [by_form[form][part]["worst"] or ["-", 0.0] for form in by_form for part in ("all", "unseen")]
     table.add_row("worst", *(f"{name} {value:.2f}" for name, value in worst))
     return table
+
+
+def metrics_of(by_form: dict[str, Any], *, source: str, split: str) -> dict[str, Any]:
+    """One bundle's figures in the shape that a bundle's manifest and model card hold: a section a form and part."""
+    metrics: dict[str, Any] = {"measured_on": f"{source} {split}, strict span F1 in percent"}
+    for form, parts in by_form.items():
+        for part, figures in parts.items():
+            worst = figures["worst"] or ["none", 0.0]
+            metrics[form if part == "all" else f"{form}, unseen"] = {
+                "per_language": figures["f1"],
+                "macro_f1": figures["macro_f1"],
+                "std": figures["std"],
+                "worst": f"{worst[0]} {worst[1]:.2f}",
+            }
+    return metrics

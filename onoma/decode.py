@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,10 +49,11 @@ def viterbi(emissions: Floats, continues: Bools, labels: LabelSet) -> Ints:
     within = np.where(labels.legal_within, np.float32(0), _FORBIDDEN)
     score = emissions[0] + np.where(labels.legal_start, np.float32(0), _FORBIDDEN)
     back = np.zeros((length, width), dtype=np.int64)
+    columns = np.arange(width)
     for step in range(1, length):
         paths = score[:, None] + (within if continues[step] else between)
         back[step] = paths.argmax(axis=0)
-        score = paths[back[step], np.arange(width)] + emissions[step]
+        score = paths[back[step], columns] + emissions[step]
     tags = np.empty(length, dtype=np.int64)
     tags[-1] = score.argmax()
     for step in range(length - 1, 0, -1):
@@ -92,7 +95,9 @@ def decode(
     tags = viterbi(emissions, continues, labels)
     chosen = log_softmax(emissions, temperature)[np.arange(len(tags)), tags]
     entities = [
-        Entity(int(starts[first]), int(ends[last - 1]), label, float(np.exp(chosen[first:last].mean())))
+        Entity(
+            int(starts[first]), int(ends[last - 1]), label, math.exp(float(chosen[first:last].sum()) / (last - first))
+        )
         for first, last, label in spans_of(tags, labels)
     ]
-    return entities, float(np.exp(chosen.min()))
+    return entities, math.exp(float(chosen.min()))

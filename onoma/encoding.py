@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from onoma.bundle import TokenizerFacts
-from onoma.text import extend_to_grapheme, is_unspaced
+from onoma.characters import EXTENDS, KEPT, MARK, SILENT, SOLID, SPACE, WORD, Characters
 from onoma.windows import Window, segments, windows
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Segment:
     ids: Ints
     starts: Ints
     ends: Ints
-    continues: NDArray[np.bool_]
+    continues: Bools
     windows: tuple[Window, ...]
 
 
@@ -50,35 +51,6 @@ class Encoded:
     def window_count(self) -> int:
         """Number of model inputs."""
         return sum(len(segment.windows) for segment in self.segments)
-
-
-def _is_word_character(char: str) -> bool:
-    return (char.isalnum() or char in "_\u200c\u200d") and not is_unspaced(char)
-
-
-def _is_mark(char: str) -> bool:
-    return unicodedata.category(char)[0] == "M"
-
-
-def _is_dropped(char: str) -> bool:
-    """Whether a character that the tokenizer dropped stays outside every piece: spaces, controls, invisible formats."""
-    return char.isspace() or unicodedata.category(char) in ("Cc", "Cf")
-
-
-def _continues(text: str, *, start: int, before: int) -> bool:
-    """Whether a piece that starts at `start` belongs to the word of the piece before, which ends at `before`."""
-    if start < before:  # two pieces of one character, or of one grapheme
-        return True
-    if any(char.isspace() for char in text[before:start]):
-        return False
-    if _is_mark(text[start]):
-        return True
-    if not _is_word_character(text[start]):
-        return False
-    base = before - 1
-    while base > 0 and _is_mark(text[base]):
-        base -= 1
-    return _is_word_character(text[base])
 
 
 class Encoder:
@@ -104,47 +76,93 @@ class Encoder:
         Uncovered may stay only what the tokenizer drops: control and invisible format characters (U+200B), and a token
         that its normalizer empties (a lone accent, for BERT). No entity can begin or end there.
         """
-        spans = [segments(text) for text in texts]
-        pieces = [text[low:high] for text, cut in zip(texts, spans, strict=True) for low, high in cut]
-        encodings = iter(self._tokenizer.encode_batch(pieces, add_special_tokens=False))
-        encoded = []
-        for text, cut in zip(texts, spans, strict=True):
-            built = [self._segment(text, low, high, next(encodings)) for low, high in cut]
-            encoded.append(Encoded(text, tuple(segment for segment in built if len(segment.ids))))
-        return encoded
+        cuts = [(number, low, high) for number, text in enumerate(texts) for low, high in segments(text)]
+        built: list[list[Segment]] = [[] for _ in texts]
+        if cuts:
+            encodings = self._tokenizer.encode_batch(
+                [texts[number][low:high] for number, low, high in cuts], add_special_tokens=False
+            )
+            for number, segment in self._segments(texts, cuts, encodings):
+                built[number].append(segment)
+        return [Encoded(text, tuple(own)) for text, own in zip(texts, built, strict=True)]
 
-    def _segment(self, text: str, low: int, high: int, encoding: Encoding) -> Segment:
-        ids: list[int] = []
-        starts: list[int] = []
-        ends: list[int] = []
-        for piece, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            start, end = start + low, end + low
-            # Byte-level tokenizers count the space before a word as part of its first piece.
-            while start < end and text[start].isspace():
-                start += 1
-            while end > start and text[end - 1].isspace():
-                end -= 1
-            # Pieces of nothing but space can hold no entity and say nothing that the model should depend on.
-            if start < end:
-                ids.append(piece)
-                starts.append(start)
-                ends.append(end)
-        continues = [False] * len(ids)
-        done = low  # every character before it is covered, or never will be
-        for at in range(len(ids)):
-            # Normalizers compose and drop characters (jamo, accents): what they leave in a gap belongs to a neighbour.
-            while starts[at] > done and not _is_dropped(text[starts[at] - 1]):
-                starts[at] -= 1
-            continues[at] = at > 0 and _continues(text, start=starts[at], before=done)
-            end = extend_to_grapheme(text, ends[at], high)
-            following = starts[at + 1] if at + 1 < len(ids) else high
-            while end < following and not _is_dropped(text[end]):
-                end += 1
-            ends[at] = done = max(done, end)
-        return Segment(
-            ids=np.array(ids, dtype=np.int64),
-            starts=np.array(starts, dtype=np.int64),
-            ends=np.array(ends, dtype=np.int64),
-            continues=np.array(continues, dtype=np.bool_),
-            windows=tuple(windows(len(ids), self.limit, self.overlap)) if ids else (),
-        )
+    def _segments(
+        self, texts: Sequence[str], cuts: Sequence[tuple[int, int, int]], encodings: Sequence[Encoding]
+    ) -> Iterator[tuple[int, Segment]]:
+        """The segments that have pieces, each with the number of its text.
+
+        All are made together, at positions in one array that holds every text.
+
+        :param cuts: text number and span of each segment, in order.
+        """
+        characters = Characters("\n".join(texts))
+        shifts = list(accumulate((len(text) + 1 for text in texts), initial=1))  # from offsets in a text to positions
+        spans = np.array([(shifts[number] + low, shifts[number] + high) for number, low, high in cuts], dtype=np.int64)
+        characters.end_graphemes(spans[:, 0])
+        counts = [len(encoding) for encoding in encodings]
+        edges = [0, *accumulate(counts)]  # the first piece of each segment, and the number of pieces
+        ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int64, edges[-1])
+        offsets = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in encodings)), np.int64)
+        begins = spans[:, 0].repeat(counts)
+        starts, ends = offsets[::2] + begins, offsets[1::2] + begins
+        # Byte-level tokenizers count the space before a word as part of its first piece.
+        starts = np.minimum(characters.run_end(SPACE, starts), ends)
+        ends = np.maximum(characters.run_begin(SPACE, ends), starts)
+        # Pieces of nothing but space can hold no entity and say nothing that the model should depend on.
+        full = starts < ends
+        if np.count_nonzero(full) < len(full):
+            ids, starts, ends = ids[full], starts[full], ends[full]
+            edges = np.append(0, np.cumsum(full))[edges].tolist()
+        filled = [(at, first, last) for at, (first, last) in enumerate(pairwise(edges)) if first < last]
+        if not filled:
+            return
+        rows, firsts, lasts = np.array(filled, dtype=np.int64).T
+        starts, ends, continues = _cover(characters, starts, ends, firsts=firsts, lasts=lasts, spans=spans[rows])
+        for at, first, last in filled:
+            number = cuts[at][0]
+            segment = Segment(
+                ids=ids[first:last],
+                starts=starts[first:last] - shifts[number],
+                ends=ends[first:last] - shifts[number],
+                continues=continues[first:last],
+                windows=tuple(windows(last - first, self.limit, self.overlap)),
+            )
+            yield number, segment
+
+
+def _cover(
+    characters: Characters, starts: Ints, ends: Ints, *, firsts: Ints, lasts: Ints, spans: Ints
+) -> tuple[Ints, Ints, Bools]:
+    """Widen pieces until they cover all that is not dropped; new starts and ends, and which pieces continue a word.
+
+    Normalizers compose and drop characters (jamo, accents): what they leave in a gap belongs to a neighbour, to the
+    piece before it if there is one.
+
+    :param firsts: (K,) the first piece of each segment; `lasts` is past its last.
+    :param spans: (K, 2) positions of each segment.
+    """
+    flags = characters.flags
+    following = np.empty_like(starts)
+    following[:-1] = starts[1:]
+    following[lasts - 1] = spans[:, 1]
+    ends = characters.run_end(EXTENDS, ends)
+    # The empty place 0 stands in for a piece without a gap.
+    gap = ends * (ends < following)
+    ends = np.maximum(ends, np.minimum(characters.run_end(KEPT, gap), following))
+    np.maximum.accumulate(ends, out=ends)
+    done = np.empty_like(ends)  # every character of the segment before it is covered, or never will be
+    done[1:] = ends[:-1]
+    done[firsts] = spans[:, 0]
+    gap = starts * (starts > done)
+    starts = np.maximum(characters.run_begin(KEPT, gap), np.minimum(starts, done))
+
+    near = starts <= done  # no space since the piece before
+    if characters.present & SILENT:
+        near |= characters.run_begin(SOLID, starts) <= done
+    here = flags[starts]
+    base = flags[characters.run_begin(MARK, done) - 1]  # what the marks at the end of the piece before stand on
+    same_word = (here & MARK) | (here & base & WORD)
+    # Two pieces of one character, or of one grapheme, overlap.
+    continues: Bools = (starts < done) | (near & (same_word != 0))
+    continues[firsts] = False
+    return starts, ends, continues

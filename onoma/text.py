@@ -5,7 +5,6 @@ Offsets inside onoma are half-open Unicode code-point offsets into the text exac
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
@@ -158,18 +157,3 @@ def convert_offsets(text: str, offsets: Sequence[int], unit: OffsetUnit) -> list
         converted[offset] = units
         done = offset
     return [converted[offset] for offset in offsets]
-
-
-def extend_to_grapheme(text: str, end: int, limit: int | None = None) -> int:
-    """Move `end` past combining marks, joiners and variation selectors that belong to the character before it.
-
-    Stops at `limit` (default: the end of the text) and at white space.
-    """
-    limit = len(text) if limit is None else limit
-    while end < limit and (
-        unicodedata.category(text[end]) in ("Mn", "Mc", "Me")
-        or text[end] == "\u200d"
-        or (end > 0 and text[end - 1] == "\u200d" and not text[end].isspace())
-    ):
-        end += 1
-    return end

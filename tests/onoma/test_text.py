@@ -5,7 +5,7 @@ from families import texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onoma.text import convert_offsets, detokenise, extend_to_grapheme, is_unspaced, join_tokens, lone_surrogate_at
+from onoma.text import convert_offsets, detokenise, is_unspaced, join_tokens, lone_surrogate_at
 
 tokens = st.lists(
     st.one_of(
@@ -75,23 +75,6 @@ def test_offsets_convert_as_prefixes_encode(text: str, data: st.DataObject) -> N
 def test_offsets_beyond_the_basic_plane() -> None:
     assert convert_offsets("a😀é", [3, 0, 2, 1], "utf16") == [4, 0, 3, 1]
     assert convert_offsets("a😀é", [3, 0, 2, 1], "utf8") == [7, 0, 5, 1]
-
-
-@given(texts, st.data())
-def test_graphemes_extend_within_bounds_and_monotonically(text: str, data: st.DataObject) -> None:
-    low = data.draw(st.integers(0, len(text)))
-    high = data.draw(st.integers(low, len(text)))
-    assert low <= extend_to_grapheme(text, low, high) <= high
-    assert extend_to_grapheme(text, low) <= extend_to_grapheme(text, high)
-    assert not any(char.isspace() for char in text[low : extend_to_grapheme(text, low)])
-
-
-@pytest.mark.parametrize(
-    ("text", "end", "expected"),
-    [("e\u0301x", 1, 2), ("हिx", 1, 2), ("👨\u200d👩x", 1, 3), ("❤\ufe0f", 1, 2), ("a\u200d b", 1, 2), ("ab", 1, 1)],
-)
-def test_grapheme(text: str, end: int, expected: int) -> None:
-    assert extend_to_grapheme(text, end) == expected
 
 
 def test_unspaced_scripts() -> None:

@@ -1,0 +1,195 @@
+"""The whole chain through the command line, on the small data folder: tokenizer, teacher, student, bundle, scores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from transformers import AutoModelForTokenClassification
+
+import distill.commands
+from distill.corpora import read_split
+from distill.evaluation import evaluate
+from distill.students import load_student
+from distill.torch_model import torch_tagger
+from export.bundle import export_student, export_teacher, update_manifest
+from onoma.bundle import Calibration
+from onoma.cli import Command
+from onoma.tagger import Tagger
+
+LANGUAGES = ("de", "en", "ru")
+BRIEFLY = ["--tokens", "500", "--label-tokens", "500"]  # should a run that must be refused start after all
+SCALE = ["--batch-tokens", "512", "--device", "cpu", "--evaluate-every", "20000", "--text-limit", "100"]
+
+
+def onoma(command: Command, *arguments: object) -> int:
+    """As `onoma COMMAND ...`, without installed entry points."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def teach(tokenizer: Path, out: Path, *more: object) -> None:
+    shape = ["--layers", 1, "--hidden", 32, "--heads", 2, "--intermediate", 48, "--learning-rate", 8e-3]
+    where = ["--tokenizer", tokenizer, "--out", out, "--cache", tokenizer.parent / "cache"]
+    assert onoma(distill.commands.train_teacher, *where, *SCALE, *shape, "--vector-epochs", 1, *more) == 0
+
+
+def study(tokenizer: Path, teacher: Path, out: Path, *more: object) -> None:
+    where = ["--tokenizer", tokenizer, "--out", out, "--cache", tokenizer.parent / "cache", "--teacher", teacher]
+    shape = ["--embedding", 16, "--hidden", 16, "--learning-rate", 2e-2, "--label-learning-rate", 1e-2]
+    assert onoma(distill.commands.distill, *where, *SCALE, *shape, *more) == 0
+
+
+@pytest.fixture(scope="module")
+def runs(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with tokenizer.json, teacher/ and student/, all made by commands."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONOMA_DATA", str(toy_root))
+        read_split.cache_clear()
+        tokenizer = root / "tokenizer.json"
+        small = ["--vocabulary", 400, "--bytes", 20_000, "--other-bytes", 1_000]
+        assert onoma(distill.commands.train_tokenizer, "--out", tokenizer, *small) == 0
+        teach(tokenizer, root / "teacher", "--tokens", 60_000, "--pretrain-tokens", 4_000)
+        study(tokenizer, root / "teacher", root / "student", "--tokens", 60_000, "--label-tokens", 20_000)
+        yield root
+    read_split.cache_clear()
+
+
+def dev(tagger: Tagger, *, raw: bool = True) -> float:
+    result = evaluate(tagger, source="wikiann", languages=LANGUAGES, split="dev", raw=raw)
+    return float(result["all"]["macro_f1"])
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+
+
+def test_teacher_and_student_learn(runs: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(runs / "tokenizer.json"))
+    teacher = AutoModelForTokenClassification.from_pretrained(str(runs / "teacher")).eval()
+    student = load_student(runs / "student")
+    assert dev(torch_tagger(teacher, tokenizer)) > 50
+    for raw in (True, False):
+        assert dev(torch_tagger(student, tokenizer), raw=raw) > 50
+    assert (runs / "student/tokenizer.json").read_bytes() == (runs / "tokenizer.json").read_bytes()
+
+
+def test_what_was_done_is_on_record(runs: Path) -> None:
+    teacher, student = record(runs / "teacher"), record(runs / "student")
+    assert teacher["architecture"] == "roformer 1x32"
+    assert (teacher["schedule"]["tokens"], teacher["pretraining"]["tokens"]) == (60_000, 4_000)
+    assert teacher["piece_vector_epochs"] == 1 and teacher["mixture"]["text"] == 100
+    assert student["architecture"] == "bilstm E=16 H=16"
+    assert student["dev_after_transfer"]["macro_f1"] > 0 and student["dev_after_labels"]["macro_f1"] > 50
+    assert student["tokenizer"] == teacher["tokenizer"] and student["data"] == teacher["data"]
+    for run in ("teacher/pretraining", "teacher/finetuning", "student/transfer", "student/labels"):
+        assert (runs / run / "checkpoint.pt").is_file(), run
+    scores = [json.loads(line) for line in (runs / "teacher/finetuning/log.jsonl").read_text("utf-8").splitlines()]
+    assert [line["dev"]["macro_f1"] > 0 for line in scores if "dev" in line]
+
+
+def test_the_student_becomes_a_bundle_that_answers_alike(runs: Path, tmp_path: Path) -> None:
+    export_student(runs / "student", tmp_path / "bundle", quantization="fp32")
+    tagger = Tagger.load(tmp_path / "bundle", threads=1)
+    original = torch_tagger(load_student(runs / "student"), Tokenizer.from_file(str(runs / "tokenizer.json")))
+    assert dev(tagger) == pytest.approx(dev(original), abs=0.5)
+    small = export_student(runs / "student", tmp_path / "small", min_agreement=0.5)
+    assert small.quantization.method == "int8-weights"
+    assert dev(Tagger.load(tmp_path / "small", threads=1)) > 50
+
+
+def test_the_teacher_becomes_a_bundle(runs: Path, tmp_path: Path) -> None:
+    export_teacher(runs / "teacher", tmp_path / "bundle", quantization="fp32")
+    assert dev(Tagger.load(tmp_path / "bundle", threads=1)) > 50
+
+
+def test_the_same_command_again_changes_nothing(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "student", tmp_path / "student")
+    before = load_file(tmp_path / "student/model.safetensors")
+    (tmp_path / "student/model.safetensors").unlink()
+    where = (runs / "tokenizer.json", runs / "teacher", tmp_path / "student")
+    study(*where, "--tokens", 60_000, "--label-tokens", 20_000)
+    after = load_file(tmp_path / "student/model.safetensors")
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    with pytest.raises(ValueError, match="belongs to another run"):
+        study(*where, "--tokens", 70_000, "--label-tokens", 20_000)
+
+
+def test_a_run_can_start_from_an_earlier_one(runs: Path, tmp_path: Path) -> None:
+    tokenizer = runs / "tokenizer.json"
+    teach(tokenizer, tmp_path / "teacher", "--tokens", 1_000, "--start", runs / "teacher", "--pretrain-tokens", 600)
+    assert (tmp_path / "teacher/pretraining/checkpoint.pt").is_file()
+    assert record(tmp_path / "teacher")["piece_vector_epochs"] == 0, "the start brings embeddings of its own"
+    more = ("--start", runs / "student", "--tokens", 1_000, "--label-tokens", 0, "--text-limit", 0)
+    study(tokenizer, runs / "teacher", tmp_path / "student", *more, "--label-weight", 0.5, "--wikiann-limit", 20)
+    assert not (tmp_path / "student/labels").exists()
+    assert load_student(tmp_path / "student").config == load_student(runs / "student").config
+
+
+def test_a_teacher_with_other_labels_is_refused(runs: Path, tmp_path: Path) -> None:
+    teacher = shutil.copytree(runs / "teacher", tmp_path / "teacher")
+    config = json.loads((teacher / "config.json").read_text(encoding="utf-8"))
+    config["id2label"]["1"] = "B-MISC"
+    (teacher / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match="labels differ: the teacher has .*B-MISC"):
+        study(runs / "tokenizer.json", teacher, tmp_path / "student", *BRIEFLY)
+
+
+def test_a_teacher_with_another_vocabulary_is_refused(runs: Path, tmp_path: Path) -> None:
+    content = json.loads((runs / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["vocab"][-1][0] += "x"  # of the same size, yet another
+    other = tmp_path / "tokenizer.json"
+    other.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="must share one vocabulary"):
+        study(other, runs / "teacher", tmp_path / "student", *BRIEFLY)
+
+
+@pytest.mark.parametrize("name", ["train_tokenizer", "train_teacher", "distill", "evaluate"])
+def test_every_option_is_explained(name: str) -> None:
+    command: Command = getattr(distill.commands, name)
+    assert command.help and command.description
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    parser.format_help()
+    assert [action.option_strings for action in parser._actions if not action.help] == []
+
+
+def test_bundles_are_calibrated_evaluated_and_updated(
+    runs: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student, teacher = tmp_path / "student", tmp_path / "teacher"
+    export_student(runs / "student", student, min_agreement=0.5)
+    export_teacher(str(runs / "teacher"), teacher, min_agreement=0.5)
+    report, own = tmp_path / "report.json", tmp_path / "calibration.json"
+    where = ["--teacher", teacher, "--json", report, "--calibration-json", own]
+    languages = ["--languages", ",".join(LANGUAGES)]
+    assert onoma(distill.commands.calibrate, student, *where, *languages, "--limit", 20) == 0
+    curve = json.loads(report.read_text(encoding="utf-8"))["curve"]
+    assert curve[0]["fallback_share"] == 0.0 and curve[-1]["fallback_share"] > 0.5
+    calibration = Calibration.model_validate_json(own.read_text(encoding="utf-8"))
+    assert calibration.confidence
+    figures = tmp_path / "metrics.json"
+    scored = [*languages, "--split", "dev", "--metrics-json", figures, "--json", tmp_path / "all.json"]
+    capsys.readouterr()
+    assert onoma(distill.commands.evaluate, student, *scored) == 0
+    assert "macro mean" in capsys.readouterr().out
+    metrics = json.loads(figures.read_text(encoding="utf-8"))
+    assert set(metrics) == {"measured_on", "raw", "raw, unseen", "tokens", "tokens, unseen"}
+    assert metrics["raw"]["macro_f1"] == pytest.approx(dev(Tagger.load(student)), abs=0.01)
+    manifest = update_manifest(student, calibration=calibration, metrics=metrics)
+    assert Tagger.load(student).calibration == manifest.calibration == calibration
+    assert "| de |" in (student / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="takes one bundle, got 2"):
+        onoma(distill.commands.evaluate, student, teacher, "--metrics-json", figures)
+    with pytest.raises(ValueError, match="no dev split in: xx"):
+        onoma(distill.commands.evaluate, student, "--languages", "xx", "--split", "dev")

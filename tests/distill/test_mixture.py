@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toydata import NAMES
+
+from distill.dataset import NO_TAG
+from distill.mixture import Mixture, data_hashes, labelled, tokenizer_texts, unlabelled
+
+
+def test_small_wikiann_languages_are_repeated_and_other_sources_not(
+    data: Path, toy_tokenizer: Path, tmp_path: Path
+) -> None:
+    once = labelled(Mixture(wikiann=10, gold=7, balance=1), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    thrice = labelled(Mixture(wikiann=10, gold=7, balance=3), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    assert once.languages == thrice.languages == ("de", "en", "ru")
+    # Each sentence is one example here.
+    assert len(once) == 3 * 10 + 7 and len(thrice) == 3 * 3 * 10 + 7
+    assert (once.tags != NO_TAG).all()
+    without = labelled(Mixture(wikiann=10, gold=0, balance=1), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    assert len(without) == 3 * 10
+
+
+def test_text(data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
+    made = unlabelled(Mixture(text=5), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    assert len(made) >= 15 and (made.tags == NO_TAG).all() and made.languages == tuple(sorted(NAMES))
+
+
+def test_no_data_is_said_plainly(own_data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no training data"):
+        labelled(Mixture(), tokenizer_path=toy_tokenizer, cache=tmp_path)
+
+
+def test_hashes_name_what_was_trained_on(data: Path) -> None:
+    assert set(data_hashes()) == {"wikiann", "goldsource"}
+
+
+def test_texts_for_the_tokenizer(data: Path) -> None:
+    texts = list(tokenizer_texts(main_bytes=200, other_bytes=0))
+    assert sum(len(text.encode()) for text in texts[-20:]) > 0
+    labelled_count = 3 * 160 + 30
+    assert 3 <= len(texts) - labelled_count <= 3 * 200 / 20
+    assert "Omar read Hamlet." in texts

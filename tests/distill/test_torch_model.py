@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from distill.dataset import LABELS
+from distill.students import BiLstmTagger, StudentConfig
+from distill.teachers import TeacherConfig, build_teacher
+from distill.torch_model import TorchModel, torch_tagger
+
+TEXT = "Ada Byron works for Nordbank in Port Alto. Omar left (1805)."
+
+
+def models(vocabulary: int) -> list[torch.nn.Module]:
+    torch.manual_seed(2)
+    shape = TeacherConfig(architecture="roformer", layers=1, hidden=16, heads=2, intermediate=16)
+    return [
+        BiLstmTagger(StudentConfig(vocabulary, 8, 8, LABELS.tags)).eval(),
+        build_teacher(shape, vocabulary=vocabulary).eval(),
+    ]
+
+
+def test_a_window_has_the_same_emissions_alone_and_among_others() -> None:
+    inputs = [np.array(ids, dtype=np.int64) for ids in ([3, 4, 5, 6], [7], [8, 9])]
+    for model in models(20):
+        behind = TorchModel(model)
+        together = behind.infer(inputs)
+        assert [rows.shape for rows in together] == [(4, 7), (1, 7), (2, 7)]
+        for ids, rows in zip(inputs, together, strict=True):
+            np.testing.assert_allclose(behind.infer([ids])[0], rows, atol=1e-5)
+        assert behind.infer([]) == []
+
+
+def test_the_tagger_answers_texts(tokenizer: Tokenizer) -> None:
+    for model in models(tokenizer.get_vocab_size()):
+        for max_length, overlap in ((256, 48), (8, 2)):
+            tagger = torch_tagger(model, tokenizer, max_length=max_length, overlap=overlap)
+            tagged = tagger.tag_batch([TEXT, "", "Omar"])
+            assert len(tagged) == 3 and tagged[1].entities == ()
+            assert all(0 <= one.start < one.end <= len(TEXT) for one in tagged[0].entities)
+            assert (tagged[0].windows > 2) == (max_length == 8)

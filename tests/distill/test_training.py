@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toydata import random_packed
+
+from distill.batches import Batch
+from distill.dataset import LABELS, Packed
+from distill.students import BiLstmTagger, StudentConfig
+from distill.training import Schedule, build_optimizer, choose_device, fingerprint, train
+from distill.transfer import supervised_loss
+
+LENGTHS = [5, 3, 8, 5, 1, 3, 8, 2, 6, 4] * 4
+SCHEDULE = Schedule(tokens=1200, batch_tokens=24, learning_rate=1e-2)
+CPU = torch.device("cpu")
+
+
+class Killed(Exception):
+    pass
+
+
+def build() -> BiLstmTagger:
+    torch.manual_seed(7)
+    return BiLstmTagger(StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3))
+
+
+def run(folder: Path, *, data: Packed | None = None, stop_at: int | None = None, **options: Any) -> nn.Module:
+    """Train from scratch or from the folder's checkpoint; `stop_at` kills the run in that step."""
+    steps = 0
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at:
+            raise Killed
+        return supervised_loss(model, batch)
+
+    options = {"schedule": SCHEDULE, "checkpoint_minutes": 0, "device": CPU, **options}
+    return train(build(), random_packed(LENGTHS) if data is None else data, loss, folder=folder, **options)
+
+
+def same_weights(one: nn.Module, two: nn.Module) -> bool:
+    theirs = two.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module) -> float:
+    ids = torch.arange(3, 40)[None]
+    return float((model(ids, torch.ones_like(ids)).argmax(-1) == ids % 7).float().mean())
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    schedule = Schedule(tokens=40_000, batch_tokens=128, learning_rate=2e-2)
+    model = run(tmp_path, schedule=schedule, checkpoint_minutes=10)
+    assert not model.training
+    assert accuracy(build().eval()) < 0.5 < 0.95 < accuracy(model)
+
+
+@pytest.mark.parametrize("stops", [(2,), (9, 3), (20, 20), (1,)])
+def test_a_killed_run_resumes_to_the_very_same_weights(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    whole = run(tmp_path / "whole")
+    for stop in stops:
+        with pytest.raises(Killed):
+            run(tmp_path / "broken", stop_at=stop)
+        torch.rand(stop)  # the state of the world differs when it comes back
+    assert same_weights(run(tmp_path / "broken"), whole)
+
+
+def test_a_finished_run_only_loads(tmp_path: Path) -> None:
+    whole = run(tmp_path)
+    assert same_weights(run(tmp_path, stop_at=1), whole)
+
+
+def test_a_run_sees_as_many_pieces_as_it_was_told(tmp_path: Path) -> None:
+    run(tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    assert SCHEDULE.tokens <= state["done"] < SCHEDULE.tokens + SCHEDULE.batch_tokens
+    assert state["epoch"] == state["done"] // sum(LENGTHS)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"], "no half-written file stays"
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, facts={"teacher": "a"})
+    for change in (
+        {"facts": {"teacher": "b"}},
+        {"facts": {"teacher": "a"}, "data": random_packed(LENGTHS, seed=5)},
+        {"facts": {"teacher": "a"}, "schedule": Schedule(tokens=1200, batch_tokens=24, learning_rate=2e-2)},
+    ):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            run(tmp_path, **change)  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_sees_tags_and_lengths() -> None:
+    data = random_packed(LENGTHS)
+    tags = Packed(data.ids, data.tags * 0, data.offsets, data.language, data.languages)
+    lengths = Packed(data.ids, data.tags, random_packed(LENGTHS[::-1]).offsets, data.language, data.languages)
+    assert len({fingerprint(one, SCHEDULE) for one in (data, tags, lengths)}) == 3
+    assert fingerprint(data, SCHEDULE, a=1) == fingerprint(random_packed(LENGTHS), SCHEDULE, a=1)
+
+
+def test_dev_is_scored_now_and_then_without_changing_the_result(tmp_path: Path) -> None:
+    modes: list[bool] = []
+
+    def score(model: nn.Module) -> dict[str, float]:
+        modes.append(model.training or torch.is_grad_enabled())
+        return {"macro_f1": 12.5}
+
+    watched = run(tmp_path / "watched", evaluate=score, evaluate_every=400)
+    assert modes == [False] * 3
+    lines = [json.loads(line) for line in (tmp_path / "watched/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["dev"] for line in lines] == [{"macro_f1": 12.5}] * 3
+    assert same_weights(watched, run(tmp_path / "alone"))
+
+
+def test_schedule() -> None:
+    schedule = Schedule(tokens=1000, warmup=0.1, final=0.01)
+    factors = [schedule.factor(done) for done in range(0, 1001, 10)]
+    assert 0 < factors[0] < 0.05
+    assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[10] == pytest.approx(1) and factors[-1] == pytest.approx(0.01)
+    assert schedule.factor(5000) == pytest.approx(0.01)
+    assert Schedule(tokens=10, warmup=0).factor(0) == 1
+
+
+def test_embeddings_and_vectors_do_not_decay() -> None:
+    model = build()
+    decay, plain = build_optimizer(model, SCHEDULE).param_groups
+    assert (decay["weight_decay"], plain["weight_decay"]) == (SCHEDULE.weight_decay, 0)
+    own = {id(parameter) for parameter in plain["params"]}
+    assert {name for name, parameter in model.named_parameters() if id(parameter) in own} == {
+        name for name, _ in model.named_parameters() if "bias" in name or "embedding" in name
+    }
+
+
+def test_choose_device() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
