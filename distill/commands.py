@@ -30,6 +30,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--balance", type=int, default=4, help="most repeats of a WikiANN language under 10,000 sentences (%(default)s)"
     )
+    parser.add_argument("--joined", default="ja,zh", help="WikiANN languages taken as joined tokens too (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
 
@@ -79,6 +80,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
         massive=arguments.massive_limit,
         text=arguments.text_limit,
         balance=arguments.balance,
+        joined=tuple(name for name in arguments.joined.split(",") if name),
     )
 
 

@@ -23,7 +23,7 @@ from onoma.labels import LabelSet
 
 LABELS = LabelSet(("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"))
 NO_TAG = -1
-PACK_VERSION = 3
+PACK_VERSION = 4
 MAX_VOCABULARY = 1 << 16
 
 

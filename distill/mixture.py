@@ -25,6 +25,23 @@ from onoma.bundle import sha256
 # neighbours in script or family.
 EXTRA_TEXT = "am ca cs gl gu hr hy km lv mk my ne nn pa sk sl sq sr sv th xh yue zu".split()
 
+# As the sources' repositories state them; they go into the model cards.
+LICENCES = {
+    "wikiann": "text: Wikipedia, CC BY-SA",
+    "massive_ner": "CC BY 4.0",
+    "nchlt": "CC BY 2.5 ZA",
+    "il_ner": "CC BY 4.0",
+    "turku_ner": "CC BY-SA 4.0",
+    "turkish_wikiner": "CC BY-SA 4.0",
+    "fullstack_lv": "CC BY-SA 4.0",
+    "thai_ner": "CC BY 3.0",
+    "nergrit": "MIT",
+    "nerp": "MIT",
+    "bengali_ner_rifat": "MIT",
+    "stockmark": "CC BY-SA 3.0",
+    "wnut17": "CC BY 4.0",
+    **{f"uner_{name}": "CC BY-SA 4.0" for name in "bosque ddt gsdsimp ndt set snk talbanken".split()},
+}
 # Smaller WikiANN languages are repeated up to about this many examples.
 BALANCED_SIZE = 10_000
 
@@ -33,8 +50,9 @@ BALANCED_SIZE = 10_000
 class Mixture:
     """Limits in sentences (lines) per language, and how small languages are balanced.
 
-    All of it is raw text: spaces never reach the model, so joined tokens give nearly the same pieces. A WikiANN
-    language with fewer than 10,000 sentences is repeated up to that size, at most `balance` times.
+    Text is raw: spaces never reach the model, so joined tokens give nearly the same pieces. Only the character tokens
+    of the languages in `joined` come out differently, and come in both forms. A WikiANN language with fewer than 10,000
+    sentences is repeated up to that size, at most `balance` times.
     """
 
     wikiann: int | None = None
@@ -42,6 +60,7 @@ class Mixture:
     massive: int = 1_500
     text: int = 12_000
     balance: int = 4
+    joined: tuple[str, ...] = ("ja", "zh")
 
 
 def _training_languages(source: str) -> list[str]:
@@ -52,18 +71,21 @@ def _training_languages(source: str) -> list[str]:
 
 def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     """All labelled training examples."""
-    jobs: list[tuple[str, str, int | None]] = []
+    jobs: list[tuple[str, str, int | None, bool]] = []
     for source in sources():
         other = mixture.massive if source == "massive_ner" else mixture.gold
         limit = mixture.wikiann if source == "wikiann" else other
         if limit != 0:
-            jobs += [(source, language, limit) for language in _training_languages(source)]
+            for language in _training_languages(source):
+                jobs.append((source, language, limit, True))
+                if source == "wikiann" and language in mixture.joined:
+                    jobs.append((source, language, limit, False))
     # WikiANN first, then the others in order.
     jobs.sort(key=lambda job: job[0] != "wikiann")
     parts: list[Packed] = []
-    for source, language, limit in follow(jobs, "labelled data"):
+    for source, language, limit, raw in follow(jobs, "labelled data"):
         part = packed_split(
-            source, language, "train", tokenizer_path=tokenizer_path, cache=cache, raw=True, limit=limit
+            source, language, "train", tokenizer_path=tokenizer_path, cache=cache, raw=raw, limit=limit
         )
         times = -(-BALANCED_SIZE // max(1, len(part))) if source == "wikiann" else 1
         parts += [part] * max(1, min(mixture.balance, times))
@@ -89,6 +111,11 @@ def data_hashes() -> dict[str, str]:
         if files:
             found[source] = hashlib.sha256("".join(files).encode()).hexdigest()
     return found
+
+
+def data_licences() -> dict[str, str]:
+    """Licence of each labelled source that has training files."""
+    return {source: LICENCES.get(source, "not stated") for source in data_hashes()}
 
 
 def tokenizer_texts(*, main_bytes: int, other_bytes: int) -> Iterator[str]:

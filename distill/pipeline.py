@@ -19,7 +19,7 @@ from distill.console import console
 from distill.corpora import WIKIANN_45, read_split
 from distill.dataset import LABELS, NO_TAG, Packed, concatenate, sample
 from distill.evaluation import evaluate
-from distill.mixture import Mixture, data_hashes, labelled, unlabelled
+from distill.mixture import Mixture, data_hashes, data_licences, labelled, unlabelled
 from distill.students import (
     BiLstmTagger,
     StudentConfig,
@@ -153,6 +153,7 @@ def run_teacher(
             "seed": schedule.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
             "data": data_hashes(),
+            "licences": data_licences(),
             "tokenizer": sha256(tokenizer_path),
         },
     )
@@ -242,6 +243,7 @@ def run_student(
             "seed": transfer.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
             "data": data_hashes(),
+            "licences": data_licences(),
             "tokenizer": sha256(tokenizer_path),
             "dev_split_languages": list(DEV_LANGUAGES),
             "languages": WIKIANN_45,

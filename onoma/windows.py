@@ -43,31 +43,51 @@ def _next_character(text: str, at: int) -> str:
     return text[at : at + 1]
 
 
-# Longer abbreviations that stand before a name; shorter ones are known by their length.
-_ABBREVIATIONS = frozenset("prof capt mrs sgt gen col lieut messrs inc ltd corp sant insp".split())
+# Abbreviations that stand before a name and that their length does not give away.
+_ABBREVIATIONS = frozenset(
+    "prof capt mrs sgt gen col lieut messrs inc ltd corp sant insp rev hon maj cpl ing mag dipl "
+    "st nr ca vs al ul no sv cf vol op bl fl jr sr dr mr ms bzw sog "
+    "ул пр им св гр г см т д".split()
+)
+# In scripts without case, fewer letters than this before a full stop make an abbreviation: initials are spelled out
+# there, as in Persian and Tamil names. Marks do not count. Korean has none. Longer initials and shorter verbs by name.
+_CASELESS_LETTERS = 3
+_SPELLED_INITIALS = frozenset("ایچ ایس ایم این ایل ایف آئی ایکس کیو دبلیو دابلیو ڈبلیو".split())
+_SHORT_VERBS = frozenset("है हैं था थी थे थीं हो आहे आहेत છે હતા હતી".split())
+
+
+def _has_case(char: str) -> bool:
+    """Whether the script of a letter tells sentence starts by capitals; Georgian counts as lower case but has none."""
+    return (char.isupper() or char.islower()) and not "\u10d0" <= char <= "\u10ff"
 
 
 def _is_sentence_end(text: str, begin: int, after: int) -> bool:
     """Whether the full stop at `begin` ends a sentence; `after` is the first position behind the mark.
 
-    Not after an initial or an abbreviation (`J.`, `Dr.`, `St.`; in scripts without case anything under five letters,
-    marks not counted, since initials are spelled out there), not after a digit (`24.`), not before a lower-case letter,
-    never in Thai, where the full stop only abbreviates.
+    Not before a lower-case letter, not after an initial or an abbreviation (`J.`, `Dr.`, `St.`), not after a number of
+    one or two digits (`24. Mai`), never in Thai, where the full stop only abbreviates.
     """
     following = _next_character(text, after)
-    if following and (following.islower() or following in ",;:)"):
+    if following and ((_has_case(following) and following.islower()) or following in ",;:)"):
         return False
     word_start = begin
     while word_start > 0 and not text[word_start - 1].isspace():
         word_start -= 1
     word = text[word_start:begin].lstrip("(\"'“«[")
-    if not word or word[-1].isdigit() or "." in word or is_unspaced(word[-1]):
+    if not word or "." in word or is_unspaced(word[-1]):
         return False
+    last = word[-1]
+    if last in ")]}\"'”’»%":
+        return True
+    if last.isdigit():
+        return len(word) > 2
     letters = sum(char.isalpha() for char in word)
     first = word[0]
-    if not first.isupper() and not first.islower():
-        return letters >= 5
-    return letters >= (4 if first.isupper() else 3) and word.lower() not in _ABBREVIATIONS
+    if "\uac00" <= last <= "\ud7a3":
+        return True
+    if not _has_case(first):
+        return word in _SHORT_VERBS or (letters >= _CASELESS_LETTERS and word not in _SPELLED_INITIALS)
+    return letters >= (3 if first.isupper() else 2) and word.lower() not in _ABBREVIATIONS
 
 
 def segments(text: str) -> list[tuple[int, int]]:
@@ -77,8 +97,9 @@ def segments(text: str) -> list[tuple[int, int]]:
         begin, after = match.span()
         if text[begin] == "." and not _is_sentence_end(text, begin, after):
             continue
-        if text[begin] == "…" and _next_character(text, after).islower():
-            continue
+        if text[begin] == "…" and (following := _next_character(text, after)) and _has_case(following):
+            if following.islower():
+                continue
         cuts.append(after)
     cuts.append(len(text))
     return [(low, high) for low, high in zip(cuts, cuts[1:], strict=False) if text[low:high].strip()]

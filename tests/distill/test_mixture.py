@@ -18,6 +18,9 @@ def test_small_wikiann_languages_are_repeated_and_other_sources_not(
     # Each sentence is one example here.
     assert len(once) == 3 * 10 + 7 and len(thrice) == 3 * 3 * 10 + 7
     assert (once.tags != NO_TAG).all()
+    forms = Mixture(wikiann=10, gold=7, balance=1, joined=("en",))
+    both = labelled(forms, tokenizer_path=toy_tokenizer, cache=tmp_path)
+    assert len(both) == 3 * 10 + 10 + 7
     without = labelled(Mixture(wikiann=10, gold=0, balance=1), tokenizer_path=toy_tokenizer, cache=tmp_path)
     assert len(without) == 3 * 10
 

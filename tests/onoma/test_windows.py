@@ -93,3 +93,23 @@ def test_windows_partition(length: int, limit: int, data: st.DataObject) -> None
 def test_windows_refuse_an_overlap_that_never_advances() -> None:
     with pytest.raises(ValueError, match=r"overlap must be in 0\.\.7"):
         windows(20, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("It began in 1999. Then it ended.", 2),
+        ("Am 24. Mai kam er.", 1),
+        ("He left (in 1990). She stayed.", 2),
+        ("우리는 서울에 간다. 그는 왔다.", 2),
+        ("ის თბილისში ცხოვრობს. ის მოვიდა.", 2),
+        ("वह दिल्ली में है. वह आया था.", 2),
+        ("ذهب إلى بيروت أمس. ثم عاد.", 2),
+        ("جی. ایچ. حسن آمد.", 1),
+        ("எஸ். பி. ராமன் வந்தார்.", 1),
+        ("She works for us. He does too.", 2),
+        ("Lt. Gen. Adams met Rev. Brown.", 1),
+    ],
+)
+def test_full_stops_by_script(text: str, count: int) -> None:
+    assert len(segments(text)) == count
