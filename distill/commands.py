@@ -192,7 +192,7 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         _write_json(arguments.json, results)
     if arguments.metrics_json is not None:
-        folder = arguments.bundle[0].name
+        folder = str(arguments.bundle[0])
         metrics = metrics_of(results["bundles"][folder], source=arguments.source, split=arguments.split)
         _write_json(arguments.metrics_json, metrics)
     return 0

@@ -28,7 +28,7 @@ def evaluate_bundles(
     threads: int | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Score bundles on one source and print a table of each; returns every figure by bundle name and form.
+    """Score bundles on one source and print a table of each; returns every figure by bundle folder and form.
 
     :param languages: empty for all of the source (of WikiANN: the 45 with at least 1,000 training sentences).
     """
@@ -51,7 +51,7 @@ def evaluate_bundles(
             )
             for form in forms
         }
-        results["bundles"][folder.name] = by_form
+        results["bundles"][str(folder)] = by_form
         console.print(_table(f"{folder}: {source} {split}, strict span F1", by_form))
     return results
 
