@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill.corpora import WIKIANN_45, as_text, read_split
 from distill.dataset import segment_tags
-from distill.evaluation import Counts, Span, gold_spans
+from distill.evaluation import Counts, Span, as_spans
 from onoma.bundle import Calibration
 from onoma.decode import log_softmax
 from onoma.tagger import Tagger
@@ -83,11 +83,10 @@ def _dev_pieces(
 def _score(tagger: Tagger, languages: Sequence[str], limit: int) -> list[Scored]:
     scored = []
     for language in languages:
-        sentences = read_split("wikiann", language, "dev")[:limit]
-        tagged = tagger.tag_batch([as_text(sentence, raw=True)[0] for sentence in sentences])
-        for sentence, one in zip(sentences, tagged, strict=True):
-            spans = tuple((entity.start, entity.end, entity.label) for entity in one.entities)
-            scored.append(Scored(one.confidence, spans, tuple(gold_spans(sentence, raw=True)), language))
+        examples = [as_text(sentence, raw=True) for sentence in read_split("wikiann", language, "dev")[:limit]]
+        tagged = tagger.tag_batch([text for text, _ in examples])
+        for (_, gold), one in zip(examples, tagged, strict=True):
+            scored.append(Scored(one.confidence, tuple(as_spans(one)), tuple(gold), language))
     return scored
 
 

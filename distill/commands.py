@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onoma.cli import Command
+from onoma.cli import Command, names
 
 if TYPE_CHECKING:  # commands import what needs torch when they run, so that --help stays quick
     from distill.mixture import Mixture
@@ -30,7 +30,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--balance", type=int, default=4, help="most repeats of a WikiANN language under 10,000 sentences (%(default)s)"
     )
-    parser.add_argument("--joined", default="ja,zh", help="WikiANN languages taken as joined tokens too (%(default)s)")
+    parser.add_argument("--joined", type=names, default="ja,zh", help="WikiANN languages also as tokens (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
 
@@ -80,7 +80,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
         massive=arguments.massive_limit,
         text=arguments.text_limit,
         balance=arguments.balance,
-        joined=tuple(name for name in arguments.joined.split(",") if name),
+        joined=tuple(arguments.joined),
     )
 
 
@@ -165,7 +165,7 @@ def _run_student(arguments: argparse.Namespace) -> int:
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, nargs="+", help="bundle folders, such as models/student")
     parser.add_argument("--source", default="wikiann", help="labelled source (%(default)s)")
-    parser.add_argument("--languages", default="", help="comma-separated (default: all of the source; WikiANN-45)")
+    parser.add_argument("--languages", type=names, default="", help="with commas (default: all; of WikiANN the 45)")
     parser.add_argument("--split", default="test", choices=["train", "dev", "test"], help="%(default)s")
     parser.add_argument("--form", default="both", choices=["raw", "tokens", "both"], help="raw text, tokens, or both")
     parser.add_argument("--limit", type=int, default=None, help="first sentences of each language only")
@@ -175,6 +175,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_evaluate(arguments: argparse.Namespace) -> int:
+    from distill.files import write_json
     from distill.report import evaluate_bundles, metrics_of
 
     if arguments.metrics_json is not None and len(arguments.bundle) != 1:
@@ -183,18 +184,18 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
     results = evaluate_bundles(
         arguments.bundle,
         source=arguments.source,
-        languages=[name for name in arguments.languages.split(",") if name],
+        languages=arguments.languages,
         split=arguments.split,
         forms=("raw", "tokens") if arguments.form == "both" else (arguments.form,),
         limit=arguments.limit,
         threads=arguments.threads,
     )
     if arguments.json is not None:
-        _write_json(arguments.json, results)
+        write_json(arguments.json, results)
     if arguments.metrics_json is not None:
         folder = str(arguments.bundle[0])
         metrics = metrics_of(results["bundles"][folder], source=arguments.source, split=arguments.split)
-        _write_json(arguments.metrics_json, metrics)
+        write_json(arguments.metrics_json, metrics)
     return 0
 
 
@@ -203,7 +204,7 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", type=Path, help="the teacher's bundle: chooses the fallback threshold as well")
     parser.add_argument("--json", type=Path, required=True, help="report to write, with the cascade's curve")
     parser.add_argument("--calibration-json", type=Path, help="calibration alone, for `onoma export update`")
-    parser.add_argument("--languages", default="", help="comma-separated (default: WikiANN-45)")
+    parser.add_argument("--languages", type=names, default="", help="comma-separated (default: WikiANN-45)")
     parser.add_argument("--limit", type=int, default=400, help="dev sentences of each language (%(default)s)")
     parser.add_argument(
         "--most-fallback", type=float, default=0.15, help="largest share of dev sentences for the teacher (%(default)s)"
@@ -213,26 +214,20 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_calibrate(arguments: argparse.Namespace) -> int:
     from distill.calibration import calibrate_bundles
     from distill.corpora import WIKIANN_45
+    from distill.files import write_json
 
     report = calibrate_bundles(
         arguments.student,
         arguments.teacher,
         limit=arguments.limit,
         most_fallback=arguments.most_fallback,
-        languages=[name for name in arguments.languages.split(",") if name] or WIKIANN_45,
+        languages=arguments.languages or WIKIANN_45,
     )
-    _write_json(arguments.json, report)
+    write_json(arguments.json, report)
     if arguments.calibration_json is not None:
-        _write_json(arguments.calibration_json, report["calibration"])
+        write_json(arguments.calibration_json, report["calibration"])
     print(json.dumps({key: report[key] for key in ("calibration", "chosen") if key in report}, indent=1))
     return 0
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 train_tokenizer = Command(

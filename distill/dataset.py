@@ -107,11 +107,12 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
 def sample(data: Packed, pieces: int, *, seed: int) -> Packed:
     """A random subset of the examples with about `pieces` pieces; all of them if there are no more."""
     order = np.random.default_rng(seed).permutation(len(data))
-    lengths = data.lengths[order]
-    chosen = np.sort(order[np.cumsum(lengths) <= pieces])
-    positions = np.flatnonzero(np.repeat(np.isin(np.arange(len(data)), chosen), data.lengths))
-    offsets = np.concatenate([[0], np.cumsum(data.lengths[chosen])]).astype(np.int64)
-    return Packed(data.ids[positions], data.tags[positions], offsets, data.language[chosen], data.languages)
+    lengths = data.lengths
+    chosen = np.zeros(len(data), dtype=np.bool_)
+    chosen[order[np.cumsum(lengths[order]) <= pieces]] = True
+    inside = np.repeat(chosen, lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64)
+    return Packed(data.ids[inside], data.tags[inside], offsets, data.language[chosen], data.languages)
 
 
 def segment_tags(segment: Segment, entities: Sequence[tuple[int, int, str]]) -> NDArray[np.int8]:

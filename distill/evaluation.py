@@ -58,7 +58,8 @@ def gold_spans(sentence: Sentence, *, raw: bool) -> list[Span]:
     return as_text(sentence, raw=True)[1] if raw else token_spans(sentence.tags)
 
 
-def _as_spans(tagged: Tagged) -> list[Span]:
+def as_spans(tagged: Tagged) -> list[Span]:
+    """The entities of a text as comparable spans."""
     return [(entity.start, entity.end, entity.label) for entity in tagged.entities]
 
 
@@ -68,7 +69,7 @@ def predict(tagger: Tagger, sentences: Sequence[Sentence], *, raw: bool) -> list
         tagged = tagger.tag_batch([as_text(sentence, raw=True)[0] for sentence in sentences])
     else:
         tagged = tagger.tag_tokens([sentence.tokens for sentence in sentences])
-    return [_as_spans(one) for one in tagged]
+    return [as_spans(one) for one in tagged]
 
 
 def evaluate_language(

@@ -115,7 +115,7 @@ def data_hashes() -> dict[str, str]:
 
 def data_licences() -> dict[str, str]:
     """Licence of each labelled source that has training files."""
-    return {source: LICENCES.get(source, "not stated") for source in data_hashes()}
+    return {source: LICENCES.get(source, "not stated") for source in sources() if _training_languages(source)}
 
 
 def tokenizer_texts(*, main_bytes: int, other_bytes: int) -> Iterator[str]:

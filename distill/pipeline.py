@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from distill.console import console
 from distill.corpora import WIKIANN_45, read_split
 from distill.dataset import LABELS, NO_TAG, Packed, concatenate, sample
 from distill.evaluation import evaluate
+from distill.files import write_json
 from distill.mixture import Mixture, data_hashes, data_licences, labelled, unlabelled
 from distill.students import (
     BiLstmTagger,
@@ -57,12 +56,6 @@ def dev_scorer(tokenizer: Tokenizer, *, limit: int = 200, languages: tuple[str, 
         return {"macro_f1": whole["macro_f1"], "worst": whole["worst"][1] if whole["worst"] else 0.0}
 
     return score
-
-
-def _record(folder: Path, content: dict[str, Any]) -> None:
-    temporary = folder / "training.json.tmp"
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(folder / "training.json")
 
 
 def _without_tags(data: Packed) -> Packed:
@@ -140,8 +133,8 @@ def run_teacher(
     )
     model.to("cpu")
     save_teacher(model, tokenizer, out)
-    _record(
-        out,
+    write_json(
+        out / "training.json",
         {
             "architecture": f"{model.config.model_type} {model.config.num_hidden_layers}x{model.config.hidden_size}",
             "parameters": parameter_count(model),
@@ -226,8 +219,8 @@ def run_student(
     after_labels = score(student)
     save_student(student, out)
     (out / "tokenizer.json").write_bytes(tokenizer_path.read_bytes())
-    _record(
-        out,
+    write_json(
+        out / "training.json",
         {
             "architecture": f"bilstm E={embedding} H={hidden}",
             "parameters": parameter_count(student),

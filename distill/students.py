@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from distill.files import write_json
+
 CONFIG_FILE = "student.json"
 WEIGHTS_FILE = "model.safetensors"
 
@@ -60,9 +62,7 @@ def save_student(model: BiLstmTagger, folder: Path) -> None:
     temporary = folder / (WEIGHTS_FILE + ".tmp")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, str(temporary))
     temporary.replace(folder / WEIGHTS_FILE)
-    temporary = folder / (CONFIG_FILE + ".tmp")
-    temporary.write_text(json.dumps(asdict(model.config), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / CONFIG_FILE)
+    write_json(folder / CONFIG_FILE, asdict(model.config))
 
 
 def load_student(folder: Path) -> BiLstmTagger:

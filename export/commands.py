@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from onoma.cli import Command
+from onoma.cli import Command, names
 
 _METHODS = ("int8-weights", "int8-dynamic", "fp32")
 _DESCRIPTION = """\
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--out", type=Path, required=True, help="the bundle's folder; an old bundle there is replaced")
         sub.add_argument("--quantization", choices=_METHODS, default=_METHODS[0], help=_QUANTIZATION)
         sub.add_argument("--name", help="name in answers and metrics (default: the folder's name)")
-        sub.add_argument("--languages", default="", help="language codes with commas, such as en,de,zh")
+        sub.add_argument("--languages", type=names, default="", help="language codes with commas, such as en,de,zh")
         sub.add_argument("--licence", default="not stated", help="licence of the weights (default: %(default)s)")
         sub.add_argument(
             "--max-length",
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         options: dict[str, Any] = {
             "quantization": arguments.quantization,
             "name": arguments.name,
-            "languages": [code.strip() for code in arguments.languages.split(",") if code.strip()],
+            "languages": arguments.languages,
             "licence": arguments.licence,
             "max_length": arguments.max_length,
             "overlap": arguments.overlap,

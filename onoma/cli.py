@@ -26,6 +26,11 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
+def names(value: str) -> list[str]:
+    """Argument type: names between commas; spaces around them and empty ones do not count."""
+    return [name for part in value.split(",") if (name := part.strip())]
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every installed command; those that do not import are listed with what they need."""
     parser = argparse.ArgumentParser(prog="onoma", description="Multilingual named entity recognition, distilled.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
-from onoma.cli import Command
+from onoma.cli import Command, names
 from onoma.errors import LabelError, TextError
 from onoma.tagger import Tagged, Tagger, check_text
 from onoma.text import OffsetUnit, convert_offsets
@@ -171,7 +171,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=float, default=0.0, metavar="P", help="leave out entities scored below P")
     parser.add_argument(
         "--labels",
-        type=lambda value: [label.strip() for label in value.split(",") if label.strip()],
+        type=names,
         metavar="A,B",
         help="only these labels, for example PER,LOC",
     )

@@ -56,9 +56,9 @@ _SPELLED_INITIALS = frozenset("ایچ ایس ایم این ایل ایف آئی 
 _SHORT_VERBS = frozenset("है हैं था थी थे थीं हो आहे आहेत છે હતા હતી".split())
 
 
-def _has_case(char: str) -> bool:
-    """Whether the script of a letter tells sentence starts by capitals; Georgian counts as lower case but has none."""
-    return (char.isupper() or char.islower()) and not "\u10d0" <= char <= "\u10ff"
+def _is_lower(char: str) -> bool:
+    """Whether a letter is small in a script whose sentences start with capitals; Georgian's do not. False for ""."""
+    return char.islower() and not "\u10d0" <= char <= "\u10ff"
 
 
 def _is_sentence_end(text: str, begin: int, after: int) -> bool:
@@ -68,7 +68,7 @@ def _is_sentence_end(text: str, begin: int, after: int) -> bool:
     one or two digits (`24. Mai`), never in Thai, where the full stop only abbreviates.
     """
     following = _next_character(text, after)
-    if following and ((_has_case(following) and following.islower()) or following in ",;:)"):
+    if following and (_is_lower(following) or following in ",;:)"):
         return False
     word_start = begin
     while word_start > 0 and not text[word_start - 1].isspace():
@@ -85,7 +85,7 @@ def _is_sentence_end(text: str, begin: int, after: int) -> bool:
     first = word[0]
     if "\uac00" <= last <= "\ud7a3":
         return True
-    if not _has_case(first):
+    if not (first.isupper() or _is_lower(first)):
         return word in _SHORT_VERBS or (letters >= _CASELESS_LETTERS and word not in _SPELLED_INITIALS)
     return letters >= (3 if first.isupper() else 2) and word.lower() not in _ABBREVIATIONS
 
@@ -97,9 +97,8 @@ def segments(text: str) -> list[tuple[int, int]]:
         begin, after = match.span()
         if text[begin] == "." and not _is_sentence_end(text, begin, after):
             continue
-        if text[begin] == "…" and (following := _next_character(text, after)) and _has_case(following):
-            if following.islower():
-                continue
+        if text[begin] == "…" and _is_lower(_next_character(text, after)):
+            continue
         cuts.append(after)
     cuts.append(len(text))
     return [(low, high) for low, high in zip(cuts, cuts[1:], strict=False) if text[low:high].strip()]
