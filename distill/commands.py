@@ -1,19 +1,17 @@
-"""The command line of the distillery: train-tokenizer, train-teacher, distill, calibrate, evaluate."""
+"""The command line that trains: train-tokenizer, train-teacher, distill."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.measuring_commands import DATA_NOTE
 from onoma.cli import Command, names
 
 if TYPE_CHECKING:  # commands import what needs torch when they run, so that --help stays quick
     from distill.mixture import Mixture
     from distill.training import Schedule
-
-_DATA_NOTE = "Data is read from ONOMA_DATA, or ../shared/data beside the checkout (layout: its README)."
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +21,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s); bf16 on a GPU")
     parser.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="word-pieces in a batch (%(default)s)")
+    parser.add_argument("--embedding-rate", type=float, default=1.0, help="times the rate (%(default)s)")
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0, help="time between checkpoints (%(default)s)")
     parser.add_argument("--gold-limit", type=int, default=12_000, help="sentences of each gold source (%(default)s)")
     parser.add_argument("--massive-limit", type=int, default=1_500, help="lines of each MASSIVE locale (%(default)s)")
@@ -31,6 +30,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--balance", type=int, default=4, help="most repeats of a WikiANN language under 10,000 sentences (%(default)s)"
     )
     parser.add_argument("--joined", type=names, default="ja,zh", help="WikiANN languages also as tokens (%(default)s)")
+    parser.add_argument("--together", type=float, default=0.3, help="share put several in a row (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
 
@@ -68,6 +68,8 @@ def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vector-epochs", type=int, default=3, help="epochs of piece vectors before (%(default)s)")
     parser.add_argument("--body", type=Path, help="pretrained encoder to start from, with a new vocabulary")
     parser.add_argument("--start", type=Path, help="checkpoint of the same shape to go on from")
+    parser.add_argument("--tutor", type=Path, help="trained student whose answers join the labels")
+    parser.add_argument("--tutor-weight", type=float, default=0.5, help="of its answers, 0..1 (%(default)s)")
     parser.add_argument("--evaluate-every", type=float, default=5e6, help="pieces between dev scores (%(default)g)")
 
 
@@ -81,6 +83,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
         text=arguments.text_limit,
         balance=arguments.balance,
         joined=tuple(arguments.joined),
+        together=arguments.together,
     )
 
 
@@ -88,7 +91,11 @@ def _schedule(arguments: argparse.Namespace, tokens: float, learning_rate: float
     from distill.training import Schedule
 
     return Schedule(
-        tokens=int(tokens), batch_tokens=arguments.batch_tokens, learning_rate=learning_rate, seed=arguments.seed
+        tokens=int(tokens),
+        batch_tokens=arguments.batch_tokens,
+        learning_rate=learning_rate,
+        seed=arguments.seed,
+        embedding_rate=arguments.embedding_rate,
     )
 
 
@@ -117,6 +124,8 @@ def _run_teacher(arguments: argparse.Namespace) -> int:
         vector_epochs=arguments.vector_epochs,
         body=arguments.body,
         start=arguments.start,
+        tutor=arguments.tutor,
+        tutor_weight=arguments.tutor_weight,
         device_name=arguments.device,
         checkpoint_minutes=arguments.checkpoint_minutes,
         evaluate_every=int(arguments.evaluate_every),
@@ -162,78 +171,10 @@ def _run_student(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, nargs="+", help="bundle folders, such as models/student")
-    parser.add_argument("--source", default="wikiann", help="labelled source (%(default)s)")
-    parser.add_argument("--languages", type=names, default="", help="with commas (default: all; of WikiANN the 45)")
-    parser.add_argument("--split", default="test", choices=["train", "dev", "test"], help="%(default)s")
-    parser.add_argument("--form", default="both", choices=["raw", "tokens", "both"], help="raw text, tokens, or both")
-    parser.add_argument("--limit", type=int, default=None, help="first sentences of each language only")
-    parser.add_argument("--json", type=Path, help="write all figures here as well")
-    parser.add_argument("--metrics-json", type=Path, help="one bundle's figures, for `onoma export update`")
-    parser.add_argument("--threads", type=int, default=None, help="onnxruntime threads (all cores)")
-
-
-def _run_evaluate(arguments: argparse.Namespace) -> int:
-    from distill.files import write_json
-    from distill.report import evaluate_bundles, metrics_of
-
-    if arguments.metrics_json is not None and len(arguments.bundle) != 1:
-        raise ValueError(f"--metrics-json takes one bundle, got {len(arguments.bundle)}")
-
-    results = evaluate_bundles(
-        arguments.bundle,
-        source=arguments.source,
-        languages=arguments.languages,
-        split=arguments.split,
-        forms=("raw", "tokens") if arguments.form == "both" else (arguments.form,),
-        limit=arguments.limit,
-        threads=arguments.threads,
-    )
-    if arguments.json is not None:
-        write_json(arguments.json, results)
-    if arguments.metrics_json is not None:
-        folder = str(arguments.bundle[0])
-        metrics = metrics_of(results["bundles"][folder], source=arguments.source, split=arguments.split)
-        write_json(arguments.metrics_json, metrics)
-    return 0
-
-
-def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("student", type=Path, help="the student's bundle, for example models/student")
-    parser.add_argument("--teacher", type=Path, help="the teacher's bundle: chooses the fallback threshold as well")
-    parser.add_argument("--json", type=Path, required=True, help="report to write, with the cascade's curve")
-    parser.add_argument("--calibration-json", type=Path, help="calibration alone, for `onoma export update`")
-    parser.add_argument("--languages", type=names, default="", help="comma-separated (default: WikiANN-45)")
-    parser.add_argument("--limit", type=int, default=400, help="dev sentences of each language (%(default)s)")
-    parser.add_argument(
-        "--most-fallback", type=float, default=0.15, help="largest share of dev sentences for the teacher (%(default)s)"
-    )
-
-
-def _run_calibrate(arguments: argparse.Namespace) -> int:
-    from distill.calibration import calibrate_bundles
-    from distill.corpora import WIKIANN_45
-    from distill.files import write_json
-
-    report = calibrate_bundles(
-        arguments.student,
-        arguments.teacher,
-        limit=arguments.limit,
-        most_fallback=arguments.most_fallback,
-        languages=arguments.languages or WIKIANN_45,
-    )
-    write_json(arguments.json, report)
-    if arguments.calibration_json is not None:
-        write_json(arguments.calibration_json, report["calibration"])
-    print(json.dumps({key: report[key] for key in ("calibration", "chosen") if key in report}, indent=1))
-    return 0
-
-
 train_tokenizer = Command(
     name="train-tokenizer",
     help="train the word-piece tokenizer on all data",
-    description="Train a Unigram tokenizer on labelled sentences (detokenised) and unlabelled text.\n" + _DATA_NOTE,
+    description="Train a Unigram tokenizer on labelled sentences (detokenised) and unlabelled text.\n" + DATA_NOTE,
     add_arguments=_tokenizer_arguments,
     run=_run_tokenizer,
 )
@@ -241,7 +182,7 @@ train_teacher = Command(
     name="train-teacher",
     help="train a Transformer token classifier (Hugging Face checkpoint)",
     description="Piece vectors, masked-language pretraining (optional), then fine-tuning on WikiANN-45 and gold data.\n"
-    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + _DATA_NOTE,
+    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + DATA_NOTE,
     add_arguments=_teacher_arguments,
     run=_run_teacher,
 )
@@ -249,25 +190,7 @@ distill = Command(
     name="distill",
     help="distil a BiLSTM student from a teacher",
     description="Regress the student on the teacher's logits over labelled and unlabelled text, then train on labels.\n"
-    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + _DATA_NOTE,
+    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + DATA_NOTE,
     add_arguments=_student_arguments,
     run=_run_student,
-)
-evaluate = Command(
-    name="evaluate",
-    help="span F1 of bundles per language, on raw text and on tokens",
-    description="Strict span F1 per language, macro mean, standard deviation and worst language, on the whole split\n"
-    "and on the sentences that do not stand in train.\n" + _DATA_NOTE,
-    add_arguments=_evaluate_arguments,
-    run=_run_evaluate,
-)
-calibrate = Command(
-    name="calibrate",
-    help="calibrate a student's confidence and choose the fallback threshold, on dev",
-    description="Fit the softmax temperature and the meaning of the confidence on WikiANN-45 dev, and choose the\n"
-    "threshold under which the teacher is asked: the best macro F1 with at most --most-fallback of the\n"
-    "sentences handed over.\n"
-    + _DATA_NOTE,
-    add_arguments=_calibrate_arguments,
-    run=_run_calibrate,
 )

@@ -19,6 +19,7 @@ from distill.corpora import (
     text_languages,
 )
 from distill.dataset import Packed, concatenate, packed_split, packed_text
+from distill.joining import join_examples
 from onoma.bundle import sha256
 
 # Languages beyond WikiANN-45 whose unlabelled text joins the transfer set: those of the other labelled sources, and
@@ -52,7 +53,8 @@ class Mixture:
 
     Text is raw: spaces never reach the model, so joined tokens give nearly the same pieces. Only the character tokens
     of the languages in `joined` come out differently, and come in both forms. A WikiANN language with fewer than 10,000
-    sentences is repeated up to that size, at most `balance` times.
+    sentences is repeated up to that size, at most `balance` times. Of all examples, a share of `together` is put
+    together, several in a row (see distill.joining).
     """
 
     wikiann: int | None = None
@@ -61,6 +63,7 @@ class Mixture:
     text: int = 12_000
     balance: int = 4
     joined: tuple[str, ...] = ("ja", "zh")
+    together: float = 0.3
 
 
 def _training_languages(source: str) -> list[str]:
@@ -89,18 +92,17 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
         )
         times = -(-BALANCED_SIZE // max(1, len(part))) if source == "wikiann" else 1
         parts += [part] * max(1, min(mixture.balance, times))
-    return concatenate(parts)
+    return join_examples(concatenate(parts), share=mixture.together)
 
 
 def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     """Unlabelled lines of every language onoma cares about."""
     wanted = sorted((set(WIKIANN_45) | set(EXTRA_TEXT)) & set(text_languages()))
-    return concatenate(
-        [
-            packed_text(language, tokenizer_path=tokenizer_path, cache=cache, limit=mixture.text)
-            for language in follow(wanted, "unlabelled text")
-        ]
-    )
+    lines = [
+        packed_text(language, tokenizer_path=tokenizer_path, cache=cache, limit=mixture.text)
+        for language in follow(wanted, "unlabelled text")
+    ]
+    return join_examples(concatenate(lines), share=mixture.together)
 
 
 def data_hashes() -> dict[str, str]:

@@ -20,6 +20,7 @@ from distill.evaluation import evaluate
 from distill.files import write_json
 from distill.mixture import Mixture, data_hashes, data_licences, labelled, unlabelled
 from distill.students import (
+    WEIGHTS_FILE,
     BiLstmTagger,
     StudentConfig,
     init_embedding_by_svd,
@@ -38,8 +39,8 @@ from distill.teachers import (
 )
 from distill.tokenizer import MASK
 from distill.torch_model import torch_tagger
-from distill.training import Evaluate, Schedule, choose_device, train
-from distill.transfer import TransferLoss, supervised_loss, teacher_logits
+from distill.training import Evaluate, LossFunction, Schedule, choose_device, train
+from distill.transfer import TransferLoss, TutoredLoss, supervised_loss, teacher_logits
 from distill.vectors import piece_vectors
 from onoma.bundle import sha256
 
@@ -74,6 +75,8 @@ def run_teacher(
     vector_epochs: int = 0,
     body: Path | None = None,
     start: Path | None = None,
+    tutor: Path | None = None,
+    tutor_weight: float = 0.5,
     device_name: str = "auto",
     checkpoint_minutes: float = 5.0,
     evaluate_every: int = 5_000_000,
@@ -87,6 +90,7 @@ def run_teacher(
         which brings embeddings of its own.
     :param body: a pretrained encoder to start from, with a new vocabulary.
     :param start: a checkpoint of an earlier run of this very shape to go on from.
+    :param tutor: a trained student of the same vocabulary whose distribution joins the labels in fine-tuning.
     """
     began = time.monotonic()
     device = choose_device(device_name)
@@ -118,8 +122,15 @@ def run_teacher(
         assert isinstance(module, PreTrainedModel)
         return masked_language_loss(module, batch.ids, mask_id=mask_id)
 
-    def tagging(module: nn.Module, batch: Batch) -> Tensor:
-        return tagging_loss(module, batch.ids, batch.tags)
+    loss: LossFunction
+    if tutor is None:
+
+        def loss(module: nn.Module, batch: Batch) -> Tensor:
+            return tagging_loss(module, batch.ids, batch.tags)
+
+    else:
+        loss = TutoredLoss(load_student(tutor), weight=tutor_weight)
+        facts |= {"tutor": sha256(tutor / WEIGHTS_FILE), "tutor_weight": tutor_weight}
 
     if pretraining is not None and text is not None:
         train(
@@ -128,7 +139,7 @@ def run_teacher(
         )
         facts["pretraining"] = asdict(pretraining)
     train(
-        model, data, tagging, schedule=schedule, folder=out / "finetuning", device=device, name="teacher", facts=facts,
+        model, data, loss, schedule=schedule, folder=out / "finetuning", device=device, name="teacher", facts=facts,
         evaluate=dev_scorer(tokenizer), evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
     )
     model.to("cpu")
@@ -141,6 +152,9 @@ def run_teacher(
             "schedule": asdict(schedule),
             "pretraining": asdict(pretraining) if pretraining else None,
             "piece_vector_epochs": vector_epochs if wants_vectors else 0,
+            "start": None if start is None else sha256(start / "model.safetensors"),
+            "tutor": facts.get("tutor"),
+            "tutor_weight": None if tutor is None else tutor_weight,
             "mixture": asdict(mixture),
             "pieces": data.pieces,
             "seed": schedule.seed,
@@ -225,6 +239,7 @@ def run_student(
             "architecture": f"bilstm E={embedding} H={hidden}",
             "parameters": parameter_count(student),
             "teacher": teacher_hash,
+            "start": None if start is None else sha256(start / WEIGHTS_FILE),
             "transfer": asdict(transfer),
             "labels": asdict(labels),
             "label_weight": label_weight,

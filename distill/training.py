@@ -25,7 +25,10 @@ from distill.dataset import Packed
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast: linear warm-up, then cosine decay to `final` of the peak."""
+    """How long and how fast: linear warm-up, then cosine decay to `final` of the peak.
+
+    `embedding_rate` multiplies the learning rate of word embeddings: a row sees a gradient only where its piece occurs.
+    """
 
     tokens: int
     batch_tokens: int = 8192
@@ -35,6 +38,7 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 1
+    embedding_rate: float = 1.0
 
     def factor(self, done: int) -> float:
         """Share of the peak learning rate after `done` pieces."""
@@ -55,14 +59,22 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def build_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """AdamW without decay on vectors and embeddings."""
-    decay: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
+    """AdamW without decay on vectors and embeddings; each group's `rate` multiplies the learning rate."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
         if parameter.requires_grad:
-            (plain if parameter.ndim < 2 or "embed" in name else decay).append(parameter)
-    groups = [{"params": decay, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
+            table = id(parameter) in tables
+            decay = 0.0 if table or parameter.ndim < 2 else schedule.weight_decay
+            groups.setdefault((decay, schedule.embedding_rate if table else 1.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": members, "weight_decay": decay, "rate": rate, "lr": schedule.learning_rate * rate}
+            for (decay, rate), members in groups.items()
+        ],
+        betas=(0.9, 0.98),
+        fused=True,
+    )
 
 
 @dataclass
@@ -145,12 +157,15 @@ def train(
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
     for batch in _stream(data, schedule, state, device):
         for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * schedule.factor(state.done)
+            group["lr"] = group["rate"] * schedule.learning_rate * schedule.factor(state.done)
         with autocast:
             loss = loss_function(model, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+        if not torch.isfinite(norm):
+            reason = f"loss {float(loss.detach())}, gradient norm {float(norm)} at step {state.step + 1}"
+            raise FloatingPointError(f"{name} diverged: {reason}; go on from {path} with a lower learning rate")
         optimizer.step()
         state.step += 1
         state.done += batch.ids.numel()

@@ -19,6 +19,7 @@ Turn a checkpoint into a bundle: ONNX, int8, checked, with a model card.
   onoma export hf out/teacher --out models/teacher --max-bytes 32000000
   onoma export hf dslim/bert-base-NER --out models/bert --languages en --licence MIT
   onoma export update models/student --metrics-json metrics.json --calibration-json calibration.json
+  onoma export restore models/student --out out/student
 
 The fp32 graph must equal torch to 0.001 in every logit, and the quantized one must keep the tags, on sentences in
 several scripts (--parity-file for your own). The bundle is written beside --out and takes its place only when all
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     update = kinds.add_parser("update", help="put metrics, calibration or training facts into a finished bundle")
     update.add_argument("source", metavar="BUNDLE", type=Path, help="the bundle's folder")
+    restore = kinds.add_parser("restore", help="the way back: a checkpoint of a bundle, to go on training from")
+    restore.add_argument("source", metavar="BUNDLE", type=Path, help="the bundle's folder")
+    restore.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     for sub in (student, hf, update):
         sub.add_argument("--training-json", type=Path, help="recipe, data and seed, for the manifest and the card")
         sub.add_argument("--metrics-json", type=Path, help="what `onoma evaluate` measured, F1 under per_language")
@@ -74,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `onoma export`."""
+    if arguments.kind == "restore":
+        from export.restore import restore
+
+        restore(arguments.source, arguments.out)
+        print(f"{arguments.out}: a checkpoint of {arguments.source}")
+        return 0
     from export.bundle import export_student, export_teacher, update_manifest
     from export.check import PARITY_TEXTS, folder_bytes
     from onoma.bundle import Calibration

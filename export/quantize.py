@@ -21,6 +21,7 @@ from export.errors import ExportError
 METHODS = ("int8-weights", "int8-dynamic", "fp32")
 OPERATORS = ("MatMul", "Gemm", "LSTM", "Gather")
 LOGITS = "logits"
+INT8, SCALE = "/int8", "/scale"  # behind the name of a weight: its stored values, and what they are multiplied by
 
 _Use = tuple[str, int, int]  # operator, position of the weight among its inputs, axis that shares one scale
 
@@ -59,7 +60,7 @@ def quantize_weights(
         if use is None:
             continue
         values, scale = int8(numpy_helper.to_array(weights[name]), use[2])
-        stored, scales = f"{name}/int8", f"{name}/scale"
+        stored, scales = name + INT8, name + SCALE
         graph.initializer.remove(weights[name])
         graph.initializer.extend([numpy_helper.from_array(values, stored), numpy_helper.from_array(scale, scales)])
         if use[0] == "Gather":
@@ -79,10 +80,10 @@ def _gather(node: NodeProto, tables: dict[str, tuple[str, str]]) -> Iterator[Nod
         yield node
         return
     (stored, scales), ids, out = tables[node.input[0]], node.input[1], node.output[0]
-    yield helper.make_node("Gather", [stored, ids], [f"{out}/int8"], f"{node.name}/int8", axis=0)
-    yield helper.make_node("Gather", [scales, ids], [f"{out}/scale"], f"{node.name}/scale", axis=0)
-    yield helper.make_node("Cast", [f"{out}/int8"], [f"{out}/cast"], f"{node.name}/Cast", to=TensorProto.FLOAT)
-    yield helper.make_node("Mul", [f"{out}/cast", f"{out}/scale"], [out], f"{node.name}/Mul")
+    yield helper.make_node("Gather", [stored, ids], [out + INT8], node.name + INT8, axis=0)
+    yield helper.make_node("Gather", [scales, ids], [out + SCALE], node.name + SCALE, axis=0)
+    yield helper.make_node("Cast", [out + INT8], [f"{out}/cast"], f"{node.name}/Cast", to=TensorProto.FLOAT)
+    yield helper.make_node("Mul", [f"{out}/cast", out + SCALE], [out], f"{node.name}/Mul")
 
 
 def _uses(graph: onnx.GraphProto, operators: Collection[str], kept: Collection[str]) -> dict[str, _Use | None]:

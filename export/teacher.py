@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import warnings
@@ -59,7 +60,10 @@ def read_teacher(path_or_name: str | Path, *, role: Literal["student", "teacher"
         dynamic=lambda graph: quantize_matmuls(graph, model.config),
         reference=torch_reference(model),
         longest=_longest(model, loaded),
-        origin={"checkpoint": Path(where).name if Path(where).exists() else where},
+        origin={
+            "checkpoint": Path(where).name if Path(where).exists() else where,
+            "config": json.loads(model.config.to_json_string()),
+        },
     )
 
 

@@ -16,12 +16,14 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForTokenClassification
 
 import distill.commands
+import distill.measuring_commands
 from distill.corpora import read_split
 from distill.evaluation import evaluate
 from distill.students import load_student
 from distill.torch_model import torch_tagger
 from export.bundle import export_student, export_teacher, update_manifest
-from onoma.bundle import Calibration
+from export.restore import restore
+from onoma.bundle import Calibration, sha256
 from onoma.cli import Command
 from onoma.tagger import Tagger
 
@@ -136,6 +138,17 @@ def test_a_run_can_start_from_an_earlier_one(runs: Path, tmp_path: Path) -> None
     assert load_student(tmp_path / "student").config == load_student(runs / "student").config
 
 
+def test_a_teacher_learns_from_a_student_that_came_back_from_a_bundle(runs: Path, tmp_path: Path) -> None:
+    export_student(runs / "student", tmp_path / "bundle", min_agreement=0.5)
+    restore(tmp_path / "bundle", tmp_path / "tutor")
+    tutored = ("--tutor", tmp_path / "tutor", "--tutor-weight", 0.7, "--tokens", 1_000, "--start", runs / "teacher")
+    teach(runs / "tokenizer.json", tmp_path / "teacher", *tutored)
+    facts = record(tmp_path / "teacher")
+    assert facts["tutor"] == sha256(tmp_path / "tutor/model.safetensors") and facts["tutor_weight"] == 0.7
+    assert facts["start"] == sha256(runs / "teacher/model.safetensors")
+    assert record(runs / "teacher")["tutor"] is record(runs / "teacher")["start"] is None
+
+
 def test_a_teacher_with_other_labels_is_refused(runs: Path, tmp_path: Path) -> None:
     teacher = shutil.copytree(runs / "teacher", tmp_path / "teacher")
     config = json.loads((teacher / "config.json").read_text(encoding="utf-8"))
@@ -154,9 +167,19 @@ def test_a_teacher_with_another_vocabulary_is_refused(runs: Path, tmp_path: Path
         study(other, runs / "teacher", tmp_path / "student", *BRIEFLY)
 
 
-@pytest.mark.parametrize("name", ["train_tokenizer", "train_teacher", "distill", "evaluate"])
-def test_every_option_is_explained(name: str) -> None:
-    command: Command = getattr(distill.commands, name)
+@pytest.mark.parametrize(
+    "command",
+    [
+        distill.commands.train_tokenizer,
+        distill.commands.train_teacher,
+        distill.commands.distill,
+        distill.measuring_commands.evaluate,
+        distill.measuring_commands.evaluate_long,
+        distill.measuring_commands.calibrate,
+    ],
+    ids=lambda command: command.name,
+)
+def test_every_option_is_explained(command: Command) -> None:
     assert command.help and command.description
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -173,7 +196,7 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     report, own = tmp_path / "report.json", tmp_path / "calibration.json"
     where = ["--teacher", teacher, "--json", report, "--calibration-json", own]
     languages = ["--languages", ",".join(LANGUAGES)]
-    assert onoma(distill.commands.calibrate, student, *where, *languages, "--limit", 20) == 0
+    assert onoma(distill.measuring_commands.calibrate, student, *where, *languages, "--limit", 20) == 0
     curve = json.loads(report.read_text(encoding="utf-8"))["curve"]
     assert curve[0]["fallback_share"] == 0.0 and curve[-1]["fallback_share"] > 0.5
     calibration = Calibration.model_validate_json(own.read_text(encoding="utf-8"))
@@ -181,7 +204,7 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     figures = tmp_path / "metrics.json"
     scored = [*languages, "--split", "dev", "--metrics-json", figures, "--json", tmp_path / "all.json"]
     capsys.readouterr()
-    assert onoma(distill.commands.evaluate, student, *scored) == 0
+    assert onoma(distill.measuring_commands.evaluate, student, *scored) == 0
     assert "macro mean" in capsys.readouterr().out
     metrics = json.loads(figures.read_text(encoding="utf-8"))
     assert set(metrics) == {"measured_on", "raw", "raw, unseen", "tokens", "tokens, unseen"}
@@ -190,6 +213,6 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     assert Tagger.load(student).calibration == manifest.calibration == calibration
     assert "| de |" in (student / "README.md").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="takes one bundle, got 2"):
-        onoma(distill.commands.evaluate, student, teacher, "--metrics-json", figures)
+        onoma(distill.measuring_commands.evaluate, student, teacher, "--metrics-json", figures)
     with pytest.raises(ValueError, match="no dev split in: xx"):
-        onoma(distill.commands.evaluate, student, "--languages", "xx", "--split", "dev")
+        onoma(distill.measuring_commands.evaluate, student, "--languages", "xx", "--split", "dev")

@@ -12,22 +12,30 @@ from distill.mixture import Mixture, data_hashes, labelled, tokenizer_texts, unl
 def test_small_wikiann_languages_are_repeated_and_other_sources_not(
     data: Path, toy_tokenizer: Path, tmp_path: Path
 ) -> None:
-    once = labelled(Mixture(wikiann=10, gold=7, balance=1), tokenizer_path=toy_tokenizer, cache=tmp_path)
-    thrice = labelled(Mixture(wikiann=10, gold=7, balance=3), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    once = labelled(Mixture(wikiann=10, gold=7, balance=1, together=0), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    thrice = labelled(Mixture(wikiann=10, gold=7, balance=3, together=0), tokenizer_path=toy_tokenizer, cache=tmp_path)
     assert once.languages == thrice.languages == ("de", "en", "ru")
     # Each sentence is one example here.
     assert len(once) == 3 * 10 + 7 and len(thrice) == 3 * 3 * 10 + 7
     assert (once.tags != NO_TAG).all()
-    forms = Mixture(wikiann=10, gold=7, balance=1, joined=("en",))
+    forms = Mixture(wikiann=10, gold=7, balance=1, joined=("en",), together=0)
     both = labelled(forms, tokenizer_path=toy_tokenizer, cache=tmp_path)
     assert len(both) == 3 * 10 + 10 + 7
-    without = labelled(Mixture(wikiann=10, gold=0, balance=1), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    without = labelled(Mixture(wikiann=10, gold=0, balance=1, together=0), tokenizer_path=toy_tokenizer, cache=tmp_path)
     assert len(without) == 3 * 10
 
 
 def test_text(data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
-    made = unlabelled(Mixture(text=5), tokenizer_path=toy_tokenizer, cache=tmp_path)
+    made = unlabelled(Mixture(text=5, together=0), tokenizer_path=toy_tokenizer, cache=tmp_path)
     assert len(made) >= 15 and (made.tags == NO_TAG).all() and made.languages == tuple(sorted(NAMES))
+
+
+def test_a_share_of_the_examples_is_put_together(data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
+    for make, size in ((labelled, {"wikiann": 10}), (unlabelled, {"text": 20})):
+        apart = make(Mixture(**size, together=0), tokenizer_path=toy_tokenizer, cache=tmp_path)
+        half = make(Mixture(**size, together=0.5), tokenizer_path=toy_tokenizer, cache=tmp_path)
+        assert half.pieces == apart.pieces and 0.4 * len(apart) < len(half) < 0.9 * len(apart)
+        assert sorted(half.ids.tolist()) == sorted(apart.ids.tolist())
 
 
 def test_no_data_is_said_plainly(own_data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,35 @@ def test_schedule() -> None:
 
 def test_embeddings_and_vectors_do_not_decay() -> None:
     model = build()
-    decay, plain = build_optimizer(model, SCHEDULE).param_groups
-    assert (decay["weight_decay"], plain["weight_decay"]) == (SCHEDULE.weight_decay, 0)
-    own = {id(parameter) for parameter in plain["params"]}
-    assert {name for name, parameter in model.named_parameters() if id(parameter) in own} == {
-        name for name, _ in model.named_parameters() if "bias" in name or "embedding" in name
-    }
+    groups = build_optimizer(model, replace(SCHEDULE, embedding_rate=3.0)).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    settings = {names[id(p)]: (group["weight_decay"], group["rate"]) for group in groups for p in group["params"]}
+    assert settings.pop("embedding.weight") == (0, 3)
+    assert len(settings) == len(names) - 1
+    for name, setting in settings.items():
+        assert setting == (0.0 if "bias" in name else SCHEDULE.weight_decay, 1), name
+
+
+def test_embeddings_learn_at_their_own_rate(tmp_path: Path) -> None:
+    still = run(tmp_path / "still", schedule=replace(SCHEDULE, embedding_rate=0.0))
+    assert torch.equal(still.state_dict()["embedding.weight"], build().state_dict()["embedding.weight"])
+    assert not torch.equal(still.state_dict()["head.weight"], build().state_dict()["head.weight"])
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(tmp_path: Path) -> None:
+    steps = 0
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return supervised_loss(model, batch) * (float("nan") if steps == 5 else 1)
+
+    with pytest.raises(FloatingPointError, match="train diverged: loss nan.*at step 5"):
+        train(
+            build(), random_packed(LENGTHS), loss, schedule=SCHEDULE, folder=tmp_path, checkpoint_minutes=0, device=CPU
+        )
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["state"]["step"] == 4 and all(bool(value.isfinite().all()) for value in kept["model"].values())
 
 
 def test_choose_device() -> None:

@@ -13,7 +13,15 @@ from toydata import random_packed
 import distill.transfer
 from distill.batches import Batch, gather
 from distill.dataset import Packed, concatenate
-from distill.transfer import TransferLoss, centred, label_loss, logit_loss, supervised_loss, teacher_logits
+from distill.transfer import (
+    TransferLoss,
+    TutoredLoss,
+    centred,
+    label_loss,
+    logit_loss,
+    supervised_loss,
+    teacher_logits,
+)
 
 CPU = torch.device("cpu")
 DATA = random_packed([3, 5, 3, 2, 5, 4])
@@ -146,3 +154,22 @@ def student_as_teacher(student: Table) -> Teacher:
     teacher = Teacher()
     teacher.table = student.table
     return teacher
+
+
+def test_tutored_loss_by_hand() -> None:
+    batch = gather(DATA, np.array([0]))
+    model = Teacher()
+
+    class Tutor(nn.Module):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            assert not self.training and not torch.is_grad_enabled()
+            return torch.arange(7.0).expand(*input_ids.shape, 7)
+
+    logs = model(batch.ids, batch.mask).logits.log_softmax(dim=-1)[0]
+    soft = -(logs * torch.arange(7.0).softmax(0)).sum(-1).mean()
+    hard = -logs[torch.arange(len(logs)), batch.tags[0]].mean()
+    for weight in (0.0, 0.25, 1.0):
+        loss = TutoredLoss(Tutor(), weight=weight)(model, batch)
+        torch.testing.assert_close(loss, weight * soft + (1 - weight) * hard)
+    with pytest.raises(ValueError, match=r"must be in 0\.\.1, got 1\.5"):
+        TutoredLoss(Tutor(), weight=1.5)
