@@ -53,6 +53,7 @@ _ABBREVIATIONS = frozenset(
 # there, as in Persian and Tamil names. Marks do not count. Korean has none. Longer initials and shorter verbs by name.
 _CASELESS_LETTERS = 3
 _SPELLED_INITIALS = frozenset("ایچ ایس ایم این ایل ایف آئی ایکس کیو دبلیو دابلیو ڈبلیو".split())
+_LOW_QUOTE = re.compile(r"\s*+,,\w")  # two commas typed for a German „
 _SHORT_VERBS = frozenset("है हैं था थी थे थीं हो आहे आहेत છે હતા હતી".split())
 
 
@@ -68,7 +69,7 @@ def _is_sentence_end(text: str, begin: int, after: int) -> bool:
     one or two digits (`24. Mai`), never in Thai, where the full stop only abbreviates.
     """
     following = _next_character(text, after)
-    if following and (_is_lower(following) or following in ",;:)"):
+    if following and (_is_lower(following) or following in ",;:)") and not _LOW_QUOTE.match(text, after):
         return False
     word_start = begin
     while word_start > 0 and not text[word_start - 1].isspace():

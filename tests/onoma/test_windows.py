@@ -100,6 +100,8 @@ def test_windows_refuse_an_overlap_that_never_advances() -> None:
     [
         ("It began in 1999. Then it ended.", 2),
         ("Am 24. Mai kam er.", 1),
+        ("Das war alles. ,,Nein``, rief er.", 2),
+        ("Siehe Abb. , die erste.", 1),
         ("He left (in 1990). She stayed.", 2),
         ("우리는 서울에 간다. 그는 왔다.", 2),
         ("ის თბილისში ცხოვრობს. ის მოვიდა.", 2),
