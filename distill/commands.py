@@ -30,6 +30,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--balance", type=int, default=4, help="most repeats of a WikiANN language under 10,000 sentences (%(default)s)"
     )
     parser.add_argument("--joined", type=names, default="ja,zh", help="WikiANN languages also as tokens (%(default)s)")
+    parser.add_argument("--mentions", type=float, default=0.0, help="share whose entities are replaced (%(default)s)")
     parser.add_argument("--together", type=float, default=0.3, help="share put several in a row (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
@@ -83,6 +84,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
         text=arguments.text_limit,
         balance=arguments.balance,
         joined=tuple(arguments.joined),
+        mentions=arguments.mentions,
         together=arguments.together,
     )
 

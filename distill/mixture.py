@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from distill.console import follow
 from distill.corpora import (
     WIKIANN_45,
@@ -20,6 +22,7 @@ from distill.corpora import (
 )
 from distill.dataset import Packed, concatenate, packed_split, packed_text
 from distill.joining import join_examples
+from distill.mentions import latin_pieces, replace_mentions
 from onoma.bundle import sha256
 
 # Languages beyond WikiANN-45 whose unlabelled text joins the transfer set: those of the other labelled sources, and
@@ -53,8 +56,8 @@ class Mixture:
 
     Text is raw: spaces never reach the model, so joined tokens give nearly the same pieces. Only the character tokens
     of the languages in `joined` come out differently, and come in both forms. A WikiANN language with fewer than 10,000
-    sentences is repeated up to that size, at most `balance` times. Of all examples, a share of `together` is put
-    together, several in a row (see distill.joining).
+    sentences is repeated up to that size, at most `balance` times. In a share of `mentions` of the labelled examples
+    entities change places (see distill.mentions); a share of `together` is put together (see distill.joining).
     """
 
     wikiann: int | None = None
@@ -63,6 +66,7 @@ class Mixture:
     text: int = 12_000
     balance: int = 4
     joined: tuple[str, ...] = ("ja", "zh")
+    mentions: float = 0.0
     together: float = 0.3
 
 
@@ -92,7 +96,11 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
         )
         times = -(-BALANCED_SIZE // max(1, len(part))) if source == "wikiann" else 1
         parts += [part] * max(1, min(mixture.balance, times))
-    return join_examples(concatenate(parts), share=mixture.together)
+    data = concatenate(parts)
+    if mixture.mentions:
+        latin = latin_pieces(Tokenizer.from_file(str(tokenizer_path)))
+        data = replace_mentions(data, latin=latin, share=mixture.mentions)
+    return join_examples(data, share=mixture.together)
 
 
 def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:

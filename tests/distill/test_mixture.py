@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toydata import NAMES
 
@@ -36,6 +37,17 @@ def test_a_share_of_the_examples_is_put_together(data: Path, toy_tokenizer: Path
         half = make(Mixture(**size, together=0.5), tokenizer_path=toy_tokenizer, cache=tmp_path)
         assert half.pieces == apart.pieces and 0.4 * len(apart) < len(half) < 0.9 * len(apart)
         assert sorted(half.ids.tolist()) == sorted(apart.ids.tolist())
+
+
+def test_entities_of_a_share_of_the_examples_are_replaced(data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
+    plain, changed = (
+        labelled(Mixture(wikiann=40, mentions=share, together=0), tokenizer_path=toy_tokenizer, cache=tmp_path)
+        for share in (0.0, 0.5)
+    )
+    assert len(plain) == len(changed) and (plain.language == changed.language).all()
+    before, after = (np.split(one.ids, one.offsets[1:-1]) for one in (plain, changed))
+    same = [one.tolist() == other.tolist() for one, other in zip(before, after, strict=True)]
+    assert 0.3 * len(same) < sum(same) < 0.9 * len(same)
 
 
 def test_no_data_is_said_plainly(own_data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
