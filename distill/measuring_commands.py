@@ -19,13 +19,14 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--form", default="both", choices=["raw", "tokens", "both"], help="raw text, tokens, or both")
     parser.add_argument("--limit", type=int, default=None, help="first sentences of each language only")
     parser.add_argument("--json", type=Path, help="write all figures here as well")
+    parser.add_argument("--markdown", type=Path, help="write the table here as well, bundles side by side")
     parser.add_argument("--metrics-json", type=Path, help="one bundle's figures, for `onoma export update`")
     parser.add_argument("--threads", type=int, default=None, help="onnxruntime threads (all cores)")
 
 
 def _run_evaluate(arguments: argparse.Namespace) -> int:
     from distill.files import write_json
-    from distill.report import evaluate_bundles, metrics_of
+    from distill.report import evaluate_bundles, markdown, metrics_of
 
     if arguments.metrics_json is not None and len(arguments.bundle) != 1:
         raise ValueError(f"--metrics-json takes one bundle, got {len(arguments.bundle)}")
@@ -41,6 +42,8 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
     )
     if arguments.json is not None:
         write_json(arguments.json, results)
+    if arguments.markdown is not None:
+        arguments.markdown.write_text(markdown(results), encoding="utf-8")
     if arguments.metrics_json is not None:
         folder = str(arguments.bundle[0])
         metrics = metrics_of(results["bundles"][folder], source=arguments.source, split=arguments.split)

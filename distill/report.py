@@ -74,6 +74,24 @@ def _table(title: str, by_form: dict[str, Any]) -> Table:
     return table
 
 
+def markdown(results: dict[str, Any]) -> str:
+    """A Markdown table of what `evaluate_bundles` returned: a row a language, a column a bundle, form and part."""
+    columns = [
+        (f"{Path(folder).name} {FORM_NAMES[form]}{'' if part == 'all' else ', unseen'}", by_form[form][part])
+        for folder, by_form in results["bundles"].items()
+        for form in by_form
+        for part in ("all", "unseen")
+    ]
+    rows = [["language", *(name for name, _ in columns)], ["---", *("---:" for _ in columns)]]
+    rows.append(["**macro mean**", *(f"{figures['macro_f1']:.2f}" for _, figures in columns)])
+    rows.append(["standard deviation", *(f"{figures['std']:.2f}" for _, figures in columns)])
+    worst = [figures["worst"] or ["-", 0.0] for _, figures in columns]
+    rows.append(["worst", *(f"{name} {value:.1f}" for name, value in worst)])
+    for language in columns[0][1]["f1"]:
+        rows.append([language, *(f"{figures['f1'][language]:.1f}" for _, figures in columns)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def metrics_of(by_form: dict[str, Any], *, source: str, split: str) -> dict[str, Any]:
     """One bundle's figures in the shape that a bundle's manifest and model card hold: a section a form and part."""
     metrics: dict[str, Any] = {"measured_on": f"{source} {split}, strict span F1 in percent"}

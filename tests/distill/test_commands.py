@@ -204,6 +204,13 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     figures = tmp_path / "metrics.json"
     scored = [*languages, "--split", "dev", "--metrics-json", figures, "--json", tmp_path / "all.json"]
     capsys.readouterr()
+    table = tmp_path / "table.md"
+    assert onoma(distill.measuring_commands.evaluate, student, teacher, *scored[:-4], "--markdown", table) == 0
+    rows = [line.strip("| ").split(" | ") for line in table.read_text(encoding="utf-8").splitlines()]
+    assert rows[0][:3] == ["language", "student raw text", "student raw text, unseen"] and len(rows[0]) == 1 + 2 * 4
+    assert [row[0] for row in rows[2:]] == ["**macro mean**", "standard deviation", "worst", *LANGUAGES]
+    assert float(rows[2][1]) == pytest.approx(dev(Tagger.load(student)), abs=0.01)
+    capsys.readouterr()
     assert onoma(distill.measuring_commands.evaluate, student, *scored) == 0
     assert "macro mean" in capsys.readouterr().out
     metrics = json.loads(figures.read_text(encoding="utf-8"))
