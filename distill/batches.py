@@ -54,10 +54,3 @@ def gather(data: Packed, index: NDArray[np.int64]) -> Batch:
         torch.from_numpy(data.ids[positions].astype(np.int64)),
         torch.from_numpy(data.tags[positions].astype(np.int64)),
     )
-
-
-def gather_rows(data: Packed, rows: NDArray[np.float16], index: NDArray[np.int64]) -> Tensor:
-    """(B, T, C) float32 per-piece rows (teacher logits) of the examples named by `index`."""
-    length = int(data.lengths[index[0]])
-    positions = data.offsets[index][:, None] + np.arange(length)
-    return torch.from_numpy(rows[positions].astype(np.float32))

@@ -145,6 +145,12 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="peak in transfer (%(default)s)")
     parser.add_argument("--label-learning-rate", type=float, default=1e-3, help="peak on labels (%(default)s)")
     parser.add_argument("--label-weight", type=float, default=0.0, help="of the label loss in transfer (%(default)s)")
+    parser.add_argument(
+        "--cache-mode",
+        default="disk",
+        choices=["disk", "memory", "none"],
+        help="the teacher's answers: kept on disk, in memory, or asked for each batch (%(default)s)",
+    )
     parser.add_argument("--transfer-pieces", type=float, help="word-pieces of the transfer set, drawn at random (all)")
     parser.add_argument("--start", type=Path, help="student of the same shape to go on from")
     parser.add_argument("--evaluate-every", type=float, default=10e6, help="pieces between dev scores (%(default)g)")
@@ -164,6 +170,7 @@ def _run_student(arguments: argparse.Namespace) -> int:
         labels=_schedule(arguments, arguments.label_tokens, arguments.label_learning_rate),
         mixture=_mixture(arguments),
         label_weight=arguments.label_weight,
+        cache_mode=arguments.cache_mode,
         transfer_pieces=None if arguments.transfer_pieces is None else int(arguments.transfer_pieces),
         start=arguments.start,
         device_name=arguments.device,

@@ -104,15 +104,22 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
     )
 
 
-def sample(data: Packed, pieces: int, *, seed: int) -> Packed:
-    """A random subset of the examples with about `pieces` pieces; all of them if there are no more."""
-    order = np.random.default_rng(seed).permutation(len(data))
-    lengths = data.lengths
+def select(data: Packed, examples: slice | NDArray[np.bool_]) -> Packed:
+    """The examples of a slice or a mask (N,), in their order."""
     chosen = np.zeros(len(data), dtype=np.bool_)
-    chosen[order[np.cumsum(lengths[order]) <= pieces]] = True
+    chosen[examples] = True
+    lengths = data.lengths
     inside = np.repeat(chosen, lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64)
     return Packed(data.ids[inside], data.tags[inside], offsets, data.language[chosen], data.languages)
+
+
+def sample(data: Packed, pieces: int, *, seed: int) -> Packed:
+    """A random subset of the examples with about `pieces` pieces; all of them if there are no more."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    chosen = np.zeros(len(data), dtype=np.bool_)
+    chosen[order[np.cumsum(data.lengths[order]) <= pieces]] = True
+    return select(data, chosen)
 
 
 def segment_tags(segment: Segment, entities: Sequence[tuple[int, int, str]]) -> NDArray[np.int8]:

@@ -28,6 +28,7 @@ from distill.students import (
     parameter_count,
     save_student,
 )
+from distill.teacher_cache import Mode, teacher_targets
 from distill.teachers import (
     TeacherConfig,
     build_on_body,
@@ -40,7 +41,7 @@ from distill.teachers import (
 from distill.tokenizer import MASK
 from distill.torch_model import torch_tagger
 from distill.training import Evaluate, LossFunction, Schedule, choose_device, train
-from distill.transfer import TransferLoss, TutoredLoss, supervised_loss, teacher_logits
+from distill.transfer import TransferLoss, TutoredLoss, supervised_loss
 from distill.vectors import piece_vectors
 from onoma.bundle import sha256
 
@@ -179,6 +180,7 @@ def run_student(
     mixture: Mixture,
     label_weight: float = 0.0,
     transfer_pieces: int | None = None,
+    cache_mode: Mode = "disk",
     start: Path | None = None,
     device_name: str = "auto",
     checkpoint_minutes: float = 5.0,
@@ -188,6 +190,7 @@ def run_student(
 
     :param transfer_pieces: size of the transfer set, drawn from labelled and unlabelled text; None for all of it.
     :param label_weight: weight of the label loss beside the logit loss in the first step.
+    :param cache_mode: where the teacher's answers lie; see distill.teacher_cache.
     :param start: a student of the same shape to go on from, instead of the teacher's embeddings.
     """
     began = time.monotonic()
@@ -208,7 +211,9 @@ def run_student(
         data = sample(data, transfer_pieces, seed=transfer.seed)
     console.log(f"student: {data.pieces / 1e6:.1f}M pieces to transfer on, {gold.pieces / 1e6:.1f}M labelled")
     teacher_hash = sha256(teacher / "model.safetensors")
-    rows = teacher_logits(teacher_model, data, cache=cache, fingerprint=teacher_hash, device=device)
+    targets = teacher_targets(
+        teacher_model, data, mode=cache_mode, cache=cache, fingerprint=teacher_hash, device=device
+    )
     torch.manual_seed(transfer.seed)
     config = StudentConfig(tokenizer.get_vocab_size(), embedding, hidden, LABELS.tags)
     student = BiLstmTagger(config) if start is None else load_student(start)
@@ -218,7 +223,7 @@ def run_student(
     facts = {"teacher": teacher_hash, "student": asdict(config), "label_weight": label_weight, "start": str(start)}
     score = dev_scorer(tokenizer)
     train(
-        student, data, TransferLoss(data, rows, logits=1.0, labels=label_weight), schedule=transfer,
+        student, data, TransferLoss(targets, logits=1.0, labels=label_weight), schedule=transfer,
         folder=out / "transfer", device=device, name="transfer", facts=facts, evaluate=score,
         evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
     )

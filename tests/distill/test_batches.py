@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toydata import random_packed
 
-from distill.batches import epoch_batches, gather, gather_rows
+from distill.batches import epoch_batches, gather
 
 LENGTHS = [3, 1, 7, 3, 3, 2, 7, 1, 0, 3, 5, 2, 3, 30]
 
@@ -46,5 +46,3 @@ def test_gather() -> None:
     assert batch.ids.tolist() == [data.ids[6:9].tolist(), data.ids[2:5].tolist()]
     assert batch.tags.tolist() == [data.tags[6:9].tolist(), data.tags[2:5].tolist()]
     assert batch.mask.tolist() == [[1, 1, 1]] * 2
-    rows = np.arange(18, dtype=np.float16).reshape(9, 2)
-    assert gather_rows(data, rows, np.array([3, 1])).tolist() == [rows[6:9].tolist(), rows[2:5].tolist()]

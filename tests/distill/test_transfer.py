@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from toydata import random_packed
 
-import distill.transfer
 from distill.batches import Batch, gather
 from distill.dataset import Packed, concatenate
+from distill.teacher_cache import Targets
 from distill.transfer import (
     TransferLoss,
     TutoredLoss,
@@ -20,30 +19,9 @@ from distill.transfer import (
     label_loss,
     logit_loss,
     supervised_loss,
-    teacher_logits,
 )
 
-CPU = torch.device("cpu")
 DATA = random_packed([3, 5, 3, 2, 5, 4])
-
-
-class Teacher(nn.Module):
-    """Logits that depend on the piece alone; counts its calls."""
-
-    def __init__(self, columns: int = 7) -> None:
-        super().__init__()
-        torch.manual_seed(4)
-        self.table = nn.Embedding(40, columns)
-        self.config = SimpleNamespace(num_labels=columns)
-        self.calls = 0
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-        self.calls += 1
-        return SimpleNamespace(logits=self.table(input_ids))
-
-
-def logits(teacher: Teacher, cache: Path, data: Packed = DATA, fingerprint: str = "a") -> np.ndarray:
-    return np.asarray(teacher_logits(teacher, data, cache=cache, fingerprint=fingerprint, device=CPU, batch_tokens=6))  # type: ignore[arg-type]
 
 
 def test_logit_loss_by_hand() -> None:
@@ -65,52 +43,6 @@ def test_label_loss_by_hand_leaves_out_the_unlabelled() -> None:
     assert float(nothing.detach()) == 0 and student.grad is not None and not student.grad.any()
 
 
-def test_the_cache_holds_the_logits_of_every_piece(tmp_path: Path) -> None:
-    teacher = Teacher()
-    rows = logits(teacher, tmp_path)
-    assert rows.dtype == np.float16 and rows.shape == (DATA.pieces, 7)
-    want = teacher.table.weight.detach().numpy()[DATA.ids.astype(np.int64)]
-    np.testing.assert_allclose(rows, want, atol=2e-3)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
-
-
-def test_the_cache_is_used_until_teacher_or_data_change(tmp_path: Path) -> None:
-    teacher = Teacher()
-    first = logits(teacher, tmp_path)
-    calls = teacher.calls
-    assert np.array_equal(logits(teacher, tmp_path), first) and teacher.calls == calls
-    other_tags = Packed(DATA.ids, np.full_like(DATA.tags, -1), DATA.offsets, DATA.language, DATA.languages)
-    logits(teacher, tmp_path, other_tags)
-    assert teacher.calls == calls, "labels are nothing to the teacher"
-    logits(teacher, tmp_path, fingerprint="b")
-    assert teacher.calls == 2 * calls
-    logits(teacher, tmp_path, random_packed([3, 5, 3, 2, 5, 4], seed=9))
-    assert teacher.calls == 3 * calls
-    logits(teacher, tmp_path, random_packed([5, 3, 3, 2, 5, 4]))
-    assert teacher.calls == 4 * calls
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_a_half_written_cache_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(Exception):
-        pass
-
-    def killed(items: list[Any], _: str) -> Any:
-        yield items[0]
-        raise Killed
-
-    teacher = Teacher()
-    with monkeypatch.context() as patch:
-        patch.setattr(distill.transfer, "follow", killed)
-        with pytest.raises(Killed):
-            logits(teacher, tmp_path)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
-    calls = teacher.calls
-    rows = logits(teacher, tmp_path)
-    assert teacher.calls > calls + 1 and rows.any(axis=1).all()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
-
-
 class Table(nn.Module):
     """A student that looks at nothing but the piece."""
 
@@ -128,36 +60,38 @@ def batch_of(data: Packed, *index: int) -> Batch:
     return gather(data, np.array(index))
 
 
-def test_transfer_loss_is_the_weighted_sum(tmp_path: Path) -> None:
+class Fixed:
+    """Logits that depend on the piece alone."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(4)
+        self.table = torch.randn(40, 7)
+
+    def __call__(self, batch: Batch) -> Targets:
+        return Targets(self.table[batch.ids])
+
+
+def test_transfer_loss_is_the_weighted_sum() -> None:
     data = concatenate([DATA, Packed(DATA.ids, DATA.tags * 0 - 1, DATA.offsets, DATA.language, DATA.languages)])
-    teacher, student = Teacher(), Table()
-    rows = logits(teacher, tmp_path, data)
+    teacher, student = Fixed(), Table()
     for index in ((1, 4), (0, 8), (6,)):  # labelled, mixed, unlabelled
         batch = batch_of(data, *index)
-        both = TransferLoss(data, rows, logits=2.0, labels=0.5)(student, batch)
+        both = TransferLoss(teacher, logits=2.0, labels=0.5)(student, batch)
         output = student(batch.ids, batch.mask)
-        by_hand = 2 * logit_loss(output, teacher.table(batch.ids)) + 0.5 * label_loss(output, batch.tags)
-        torch.testing.assert_close(both, by_hand, atol=1e-2, rtol=1e-2)
-        alone = TransferLoss(data, rows, logits=0.0, labels=1.0)(student, batch)
+        by_hand = 2 * logit_loss(output, teacher.table[batch.ids]) + 0.5 * label_loss(output, batch.tags)
+        torch.testing.assert_close(both, by_hand)
+        alone = TransferLoss(teacher, logits=0.0, labels=1.0)(student, batch)
         torch.testing.assert_close(alone, supervised_loss(student, batch))
-
-
-def test_the_student_gets_the_rows_of_its_own_examples(tmp_path: Path) -> None:
-    student = Table()
-    rows = logits(student_as_teacher(student), tmp_path)
-    for index in ((0, 2), (4, 1), (3,), (5,)):
-        loss = TransferLoss(DATA, rows, logits=1.0, labels=0.0)(student, batch_of(DATA, *index))
-        assert float(loss.detach()) < 1e-5, "it agrees with itself to fp16"
-
-
-def student_as_teacher(student: Table) -> Teacher:
-    teacher = Teacher()
-    teacher.table = student.table
-    return teacher
 
 
 def test_tutored_loss_by_hand() -> None:
     batch = gather(DATA, np.array([0]))
+    table = torch.randn(40, 7, generator=torch.Generator().manual_seed(4))
+
+    class Teacher(nn.Module):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            return SimpleNamespace(logits=table[input_ids])
+
     model = Teacher()
 
     class Tutor(nn.Module):

@@ -1,0 +1,125 @@
+"""The teacher's answers: the same from disk, memory and the teacher itself, whatever breaks in between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from toydata import random_packed
+
+from distill.batches import epoch_batches, gather
+from distill.dataset import Packed
+from distill.teacher_cache import MANIFEST, Mode, TargetSource, teacher_targets
+
+CPU = torch.device("cpu")
+DATA = random_packed([3, 5, 3, 2, 5, 4, 1, 7, 3, 2])
+
+
+class Killed(Exception):
+    pass
+
+
+class Teacher(nn.Module):
+    """Outputs that depend on piece and place; counts its calls and dies at call `dies_at`."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        super().__init__()
+        self.calls, self.dies_at = 0, dies_at
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool) -> Any:
+        self.calls += 1
+        if self.calls == self.dies_at:
+            raise Killed
+        place = torch.arange(input_ids.shape[1]) / 8
+        states = [(input_ids + place)[..., None] * torch.arange(1, width + 1) / 16 for width in (7, 3, 4)]
+        return SimpleNamespace(logits=states[0], hidden_states=tuple(states[1:]) if output_hidden_states else None)
+
+
+def targets(teacher: Teacher, cache: Path, mode: Mode = "disk", data: Packed = DATA, **more: Any) -> TargetSource:
+    options = {"fingerprint": "a", "device": CPU, "shard_pieces": 10, "batch_tokens": 6, **more}
+    return teacher_targets(teacher, data, mode=mode, cache=cache, **options)
+
+
+def all_of(source: TargetSource, data: Packed = DATA) -> list[Tensor]:
+    batches = [gather(data, index) for index in epoch_batches(data, batch_tokens=9, seed=3, epoch=0)]
+    found = [source(batch) for batch in batches]
+    return [tensor for one in found for tensor in (one.logits, *one.hidden.values())]
+
+
+@pytest.mark.parametrize("layers", [(), (0,), (1, -1)])
+def test_every_mode_gives_the_same(tmp_path: Path, layers: tuple[int, ...]) -> None:
+    modes: tuple[Mode, ...] = ("none", "disk", "memory")
+    live, disk, memory = (all_of(targets(Teacher(), tmp_path, mode, layers=layers)) for mode in modes)
+    assert len(live) == len(disk) == len(memory) and len(live) % (1 + len(layers)) == 0
+    for one, other, third in zip(live, disk, memory, strict=True):
+        assert one.dtype == other.dtype == torch.float32
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)
+        assert torch.equal(other, third)
+
+
+def test_shards_hold_fp16_and_whole_examples(tmp_path: Path) -> None:
+    targets(Teacher(), tmp_path, layers=(1,))
+    (folder,) = tmp_path.iterdir()
+    shards = json.loads((folder / MANIFEST).read_text())["shards"]
+    sizes = [len(np.load(folder / f"logits-{number:05}.npy")) for number in range(len(shards))]
+    assert len(shards) > 2 and sum(sizes) == DATA.pieces and set(np.cumsum(sizes)) <= set(DATA.offsets)
+    assert np.load(folder / "hidden1-00000.npy").dtype == np.float16
+    assert np.load(folder / "hidden1-00000.npy").shape == (sizes[0], 4)
+
+
+def test_the_teacher_runs_once_until_it_or_the_data_change(tmp_path: Path) -> None:
+    teacher = Teacher()
+    first = all_of(targets(teacher, tmp_path))
+    calls = teacher.calls
+    assert all(map(torch.equal, all_of(targets(teacher, tmp_path)), first)) and teacher.calls == calls
+    other_tags = Packed(DATA.ids, np.full_like(DATA.tags, -1), DATA.offsets, DATA.language, DATA.languages)
+    targets(teacher, tmp_path, data=other_tags)
+    assert teacher.calls == calls, "labels are nothing to the teacher"
+    changes: list[dict[str, Any]] = [{"fingerprint": "b"}, {"layers": (0,)}, {"data": random_packed([3, 5, 3], seed=9)}]
+    for change in changes:
+        before = teacher.calls
+        targets(teacher, tmp_path, **change)
+        assert teacher.calls > before
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_broken_run_goes_on_with_the_next_shard(tmp_path: Path) -> None:
+    whole = Teacher()
+    want = all_of(targets(whole, tmp_path / "whole"))
+    with pytest.raises(Killed):
+        targets(Teacher(dies_at=whole.calls // 2), tmp_path / "broken")
+    rest = Teacher()
+    found = all_of(targets(rest, tmp_path / "broken"))
+    assert 0 < rest.calls < whole.calls
+    assert all(map(torch.equal, found, want))
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_a_damaged_shard_is_made_again(tmp_path: Path, damage: str) -> None:
+    whole = Teacher()
+    want = all_of(targets(whole, tmp_path))
+    (folder,) = tmp_path.iterdir()
+    path = folder / "logits-00001.npy"
+    if damage == "flip":
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+    else:
+        path.unlink()
+    again = Teacher()
+    assert all(map(torch.equal, all_of(targets(again, tmp_path)), want))
+    assert 0 < again.calls < whole.calls
+    assert len(json.loads((folder / MANIFEST).read_text())["shards"]) == len(list(folder.glob("logits-*.npy")))
+
+
+def test_wrong_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be disk, memory or none, got 'tape'"):
+        targets(Teacher(), tmp_path, "tape")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="transfer set is empty"):
+        targets(Teacher(), tmp_path, data=random_packed([0]))
