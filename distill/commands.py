@@ -146,6 +146,13 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-learning-rate", type=float, default=1e-3, help="peak on labels (%(default)s)")
     parser.add_argument("--label-weight", type=float, default=0.0, help="of the label loss in transfer (%(default)s)")
     parser.add_argument(
+        "--transfer-loss",
+        default="mse",
+        choices=["mse", "kl", "hard"],
+        help="imitate the teacher's logits, its distribution, or its best tags (%(default)s)",
+    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="of --transfer-loss kl (%(default)s)")
+    parser.add_argument(
         "--cache-mode",
         default="disk",
         choices=["disk", "memory", "none"],
@@ -170,6 +177,8 @@ def _run_student(arguments: argparse.Namespace) -> int:
         labels=_schedule(arguments, arguments.label_tokens, arguments.label_learning_rate),
         mixture=_mixture(arguments),
         label_weight=arguments.label_weight,
+        transfer_loss=arguments.transfer_loss,
+        temperature=arguments.temperature,
         cache_mode=arguments.cache_mode,
         transfer_pieces=None if arguments.transfer_pieces is None else int(arguments.transfer_pieces),
         start=arguments.start,

@@ -46,6 +46,10 @@ LICENCES = {
     "wnut17": "CC BY 4.0",
     **{f"uner_{name}": "CC BY-SA 4.0" for name in "bosque ddt gsdsimp ndt set snk talbanken".split()},
 }
+TEXT_SOURCES = (
+    "Common Voice (CC0), Universal Dependencies, NTREX-128, FLORES-200, Tatoeba, Leipzig and others; "
+    "CC0, CC BY, CC BY-SA, MIT, public domain"
+)
 # Smaller WikiANN languages are repeated up to about this many examples.
 BALANCED_SIZE = 10_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from distill.corpora import WIKIANN_45, read_split
 from distill.dataset import LABELS, NO_TAG, Packed, concatenate, sample
 from distill.evaluation import evaluate
 from distill.files import write_json
-from distill.mixture import Mixture, data_hashes, data_licences, labelled, unlabelled
+from distill.losses import Imitation
+from distill.mixture import TEXT_SOURCES, Mixture, data_hashes, data_licences, labelled, unlabelled
 from distill.students import (
     WEIGHTS_FILE,
     BiLstmTagger,
@@ -180,6 +182,8 @@ def run_student(
     mixture: Mixture,
     label_weight: float = 0.0,
     transfer_pieces: int | None = None,
+    transfer_loss: Imitation = "mse",
+    temperature: float = 1.0,
     cache_mode: Mode = "disk",
     start: Path | None = None,
     device_name: str = "auto",
@@ -190,6 +194,7 @@ def run_student(
 
     :param transfer_pieces: size of the transfer set, drawn from labelled and unlabelled text; None for all of it.
     :param label_weight: weight of the label loss beside the logit loss in the first step.
+    :param transfer_loss: how the teacher is imitated; see distill.losses. The temperature is for `kl`.
     :param cache_mode: where the teacher's answers lie; see distill.teacher_cache.
     :param start: a student of the same shape to go on from, instead of the teacher's embeddings.
     """
@@ -220,10 +225,13 @@ def run_student(
     if start is None:
         init_embedding_by_svd(student, teacher_model.get_input_embeddings().weight.detach())
     del teacher_model
+    imitation: dict[str, Any] = {"kind": transfer_loss, "temperature": temperature}
+    loss = TransferLoss(targets, imitation=1.0, labels=label_weight, **imitation)
     facts = {"teacher": teacher_hash, "student": asdict(config), "label_weight": label_weight, "start": str(start)}
+    facts |= imitation
     score = dev_scorer(tokenizer)
     train(
-        student, data, TransferLoss(targets, logits=1.0, labels=label_weight), schedule=transfer,
+        student, data, loss, schedule=transfer,
         folder=out / "transfer", device=device, name="transfer", facts=facts, evaluate=score,
         evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
     )
@@ -248,6 +256,7 @@ def run_student(
             "transfer": asdict(transfer),
             "labels": asdict(labels),
             "label_weight": label_weight,
+            "transfer_loss": imitation,
             "dev_after_transfer": after_transfer,
             "dev_after_labels": after_labels,
             "mixture": asdict(mixture),
@@ -257,6 +266,7 @@ def run_student(
             "minutes": round((time.monotonic() - began) / 60, 1),
             "data": data_hashes(),
             "licences": data_licences(),
+            "unlabelled_text": TEXT_SOURCES if mixture.text else None,
             "tokenizer": sha256(tokenizer_path),
             "dev_split_languages": list(DEV_LANGUAGES),
             "languages": WIKIANN_45,

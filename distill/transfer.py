@@ -1,7 +1,6 @@
 """Distillation of a student from a teacher's logits: the plain two-step version (XtremeDistil, eq. 2 and 4).
 
-Step 1 regresses the student's logits on the teacher's over labelled and unlabelled text (mean squared error, no
-temperature). Step 2 trains on gold labels.
+Step 1 imitates the teacher over labelled and unlabelled text. Step 2 trains on gold labels.
 """
 
 from __future__ import annotations
@@ -11,38 +10,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.batches import Batch
+from distill.losses import Imitation, imitation_loss, label_loss
 from distill.teacher_cache import TargetSource
 
 
-def centred(logits: Tensor) -> Tensor:
-    """Logits without their mean over tags: a softmax ignores it, so the student need not match it."""
-    return logits - logits.mean(dim=-1, keepdim=True)
-
-
-def logit_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Half the squared distance of the logits, summed over tags, mean over pieces (eq. 4)."""
-    return 0.5 * (centred(student) - centred(teacher)).pow(2).sum(dim=-1).mean()
-
-
-def label_loss(student: Tensor, tags: Tensor) -> Tensor:
-    """Cross-entropy over labelled pieces (eq. 2); zero if the batch has none (tag -1)."""
-    if not bool((tags >= 0).any()):
-        return student.sum() * 0.0
-    return F.cross_entropy(student.flatten(0, 1), tags.flatten(), ignore_index=-1)
-
-
 class TransferLoss:
-    """Weighted sum of the logit loss on everything and the label loss on what has labels."""
+    """Weighted sum of the imitation of the teacher on everything and the label loss on what has labels."""
 
-    def __init__(self, targets: TargetSource, *, logits: float, labels: float) -> None:
-        self.targets, self.logits, self.labels = targets, logits, labels
+    def __init__(
+        self,
+        targets: TargetSource,
+        *,
+        imitation: float,
+        labels: float,
+        kind: Imitation = "mse",
+        temperature: float = 1.0,
+    ) -> None:
+        self.targets, self.imitation, self.labels = targets, imitation, labels
+        self.kind, self.temperature = kind, temperature
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one batch."""
         output = model(batch.ids, batch.mask)
         loss: Tensor = output.sum() * 0.0
-        if self.logits:
-            loss = loss + self.logits * logit_loss(output, self.targets(batch).logits)
+        if self.imitation:
+            teacher = self.targets(batch).logits
+            own = imitation_loss(self.kind, output, teacher, temperature=self.temperature)
+            loss = loss + self.imitation * own
         if self.labels:
             loss = loss + self.labels * label_loss(output, batch.tags)
         return loss

@@ -11,36 +11,11 @@ from toydata import random_packed
 
 from distill.batches import Batch, gather
 from distill.dataset import Packed, concatenate
+from distill.losses import hard_loss, kl_loss, label_loss, logit_loss
 from distill.teacher_cache import Targets
-from distill.transfer import (
-    TransferLoss,
-    TutoredLoss,
-    centred,
-    label_loss,
-    logit_loss,
-    supervised_loss,
-)
+from distill.transfer import TransferLoss, TutoredLoss, supervised_loss
 
 DATA = random_packed([3, 5, 3, 2, 5, 4])
-
-
-def test_logit_loss_by_hand() -> None:
-    student = torch.tensor([[[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]])
-    teacher = torch.tensor([[[3.0, 2.0, 1.0], [9.0, 9.0, 9.0]]])
-    # Centred: (-1, 0, 1) and (1, 0, -1) differ by (2, 0, 2); the second piece, a constant, not at all.
-    assert float(logit_loss(student, teacher)) == pytest.approx(0.5 * (4 + 0 + 4) / 2)
-    assert float(logit_loss(teacher + 7, teacher)) == pytest.approx(0, abs=1e-9)
-    assert centred(student)[0, 0].tolist() == [-1, 0, 1]
-
-
-def test_label_loss_by_hand_leaves_out_the_unlabelled() -> None:
-    student = torch.tensor([[[0.0, 0.0], [1.0, 3.0], [50.0, -50.0]]])
-    expected = (np.log(2) + np.log(1 + np.exp(-2))) / 2
-    assert float(label_loss(student, torch.tensor([[0, 1, -1]]))) == pytest.approx(expected)
-    student.requires_grad_()
-    nothing = label_loss(student, torch.tensor([[-1, -1, -1]]))
-    nothing.backward()
-    assert float(nothing.detach()) == 0 and student.grad is not None and not student.grad.any()
 
 
 class Table(nn.Module):
@@ -76,11 +51,16 @@ def test_transfer_loss_is_the_weighted_sum() -> None:
     teacher, student = Fixed(), Table()
     for index in ((1, 4), (0, 8), (6,)):  # labelled, mixed, unlabelled
         batch = batch_of(data, *index)
-        both = TransferLoss(teacher, logits=2.0, labels=0.5)(student, batch)
+        both = TransferLoss(teacher, imitation=2.0, labels=0.5)(student, batch)
         output = student(batch.ids, batch.mask)
         by_hand = 2 * logit_loss(output, teacher.table[batch.ids]) + 0.5 * label_loss(output, batch.tags)
         torch.testing.assert_close(both, by_hand)
-        alone = TransferLoss(teacher, logits=0.0, labels=1.0)(student, batch)
+        target = teacher.table[batch.ids]
+        soft = TransferLoss(teacher, imitation=1.0, labels=0.0, kind="kl", temperature=2.0)(student, batch)
+        torch.testing.assert_close(soft, kl_loss(output, target, temperature=2.0))
+        hard = TransferLoss(teacher, imitation=1.0, labels=0.0, kind="hard")(student, batch)
+        torch.testing.assert_close(hard, hard_loss(output, target))
+        alone = TransferLoss(teacher, imitation=0.0, labels=1.0)(student, batch)
         torch.testing.assert_close(alone, supervised_loss(student, batch))
 
 
