@@ -20,7 +20,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=None, help="first sentences of each language only")
     parser.add_argument("--json", type=Path, help="write all figures here as well")
     parser.add_argument("--markdown", type=Path, help="write the table here as well, bundles side by side")
-    parser.add_argument("--metrics-json", type=Path, help="one bundle's figures, for `onoma export update`")
+    parser.add_argument("--metrics", type=Path, help="folder for NAME.json of each bundle, for `onoma export update`")
     parser.add_argument("--threads", type=int, default=None, help="onnxruntime threads (all cores)")
 
 
@@ -28,9 +28,8 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
     from distill.files import write_json
     from distill.report import evaluate_bundles, markdown, metrics_of
 
-    if arguments.metrics_json is not None and len(arguments.bundle) != 1:
-        raise ValueError(f"--metrics-json takes one bundle, got {len(arguments.bundle)}")
-
+    if arguments.metrics is not None and len({folder.name for folder in arguments.bundle}) < len(arguments.bundle):
+        raise ValueError(f"--metrics needs bundles of different names, got {', '.join(map(str, arguments.bundle))}")
     results = evaluate_bundles(
         arguments.bundle,
         source=arguments.source,
@@ -44,10 +43,11 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, results)
     if arguments.markdown is not None:
         arguments.markdown.write_text(markdown(results), encoding="utf-8")
-    if arguments.metrics_json is not None:
-        folder = str(arguments.bundle[0])
-        metrics = metrics_of(results["bundles"][folder], source=arguments.source, split=arguments.split)
-        write_json(arguments.metrics_json, metrics)
+    if arguments.metrics is not None:
+        for folder in arguments.bundle:
+            figures = results["bundles"][str(folder)]
+            metrics = metrics_of(figures, source=arguments.source, split=arguments.split)
+            write_json(arguments.metrics / f"{folder.name}.json", metrics)
     return 0
 
 

@@ -201,8 +201,8 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     assert curve[0]["fallback_share"] == 0.0 and curve[-1]["fallback_share"] > 0.5
     calibration = Calibration.model_validate_json(own.read_text(encoding="utf-8"))
     assert calibration.confidence
-    figures = tmp_path / "metrics.json"
-    scored = [*languages, "--split", "dev", "--metrics-json", figures, "--json", tmp_path / "all.json"]
+    figures = tmp_path / "student.json"
+    scored = [*languages, "--split", "dev", "--metrics", tmp_path, "--json", tmp_path / "all.json"]
     capsys.readouterr()
     table = tmp_path / "table.md"
     assert onoma(distill.measuring_commands.evaluate, student, teacher, *scored[:-4], "--markdown", table) == 0
@@ -219,7 +219,7 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     manifest = update_manifest(student, calibration=calibration, metrics=metrics)
     assert Tagger.load(student).calibration == manifest.calibration == calibration
     assert "| de |" in (student / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match="takes one bundle, got 2"):
-        onoma(distill.measuring_commands.evaluate, student, teacher, "--metrics-json", figures)
+    with pytest.raises(ValueError, match="needs bundles of different names, got .*/student, .*/student"):
+        onoma(distill.measuring_commands.evaluate, student, student, "--metrics", figures)
     with pytest.raises(ValueError, match="no dev split in: xx"):
         onoma(distill.measuring_commands.evaluate, student, "--languages", "xx", "--split", "dev")
