@@ -31,6 +31,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--joined", type=names, default="ja,zh", help="WikiANN languages also as tokens (%(default)s)")
     parser.add_argument("--mentions", type=float, default=0.0, help="share whose entities are replaced (%(default)s)")
+    parser.add_argument("--gazetteer", help="LABEL<TAB>name lines that join in there; see `onoma gazetteer`")
     parser.add_argument("--together", type=float, default=0.3, help="share put several in a row (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
@@ -85,6 +86,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
         balance=arguments.balance,
         joined=tuple(arguments.joined),
         mentions=arguments.mentions,
+        gazetteer=arguments.gazetteer,
         together=arguments.together,
     )
 
@@ -189,6 +191,27 @@ def _run_student(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _gazetteer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="file to write, LABEL<TAB>name a line")
+
+
+def _run_gazetteer(arguments: argparse.Namespace) -> int:
+    from distill.gazetteer import company_names, write_gazetteer
+
+    names = company_names()
+    write_gazetteer(arguments.out, names)
+    print(f"{arguments.out}: {len(names)} names")
+    return 0
+
+
+gazetteer = Command(
+    name="gazetteer",
+    help="list companies for --gazetteer of train-teacher and distill",
+    description="Write the names of the companies in 20 stock indices, from the package pytickersymbols.\n"
+    "Any file of such lines will do: with --mentions, its names also stand where entities of their type stood.",
+    add_arguments=_gazetteer_arguments,
+    run=_run_gazetteer,
+)
 train_tokenizer = Command(
     name="train-tokenizer",
     help="train the word-piece tokenizer on all data",

@@ -27,12 +27,16 @@ def latin_pieces(tokenizer: Tokenizer) -> Bools:
     return found
 
 
-def replace_mentions(data: Packed, *, latin: Bools, share: float, seed: int = 0) -> Packed:
+def replace_mentions(
+    data: Packed, *, latin: Bools, share: float, names: Packed | None = None, seed: int = 0
+) -> Packed:
     """In `share` of the examples put a random entity of the same type in the place of each.
 
     Half of the Latin-script ones come from any language (names cross borders), all others from the example's own.
 
     :param latin: (V,) see `latin_pieces`.
+    :param names: examples of one entity each that half of those from any language are taken from, where there are some
+        of the type.
     :raises ValueError: if `share` is outside 0..1.
     """
     if not 0 <= share <= 1:
@@ -51,9 +55,20 @@ def replace_mentions(data: Packed, *, latin: Bools, share: float, seed: int = 0)
     across = np.where(is_latin, label, -1)
     target = np.flatnonzero((rng.random(len(data)) < share)[owner])
     far = is_latin[target] & (rng.random(len(target)) < 0.5)
-    donor = np.where(far, _draw(across, short, target, rng), _draw(own, short, target, rng))
+    donor = np.where(far, _draw(across, short, across[target], rng), _draw(own, short, own[target], rng))
     donor = np.where(donor < 0, target, donor)  # nothing to draw from: it stays
-    return _put(data, owner[target], (starts[target], ends[target]), (starts[donor], ends[donor]))
+    new = starts[donor], ends[donor]
+    ids, tags = data.ids, data.tags
+    if names is not None and len(names):
+        first, last, _ = _mentions(names)
+        listed = _draw(names.tags[first].astype(np.int64), last - first <= _LONGEST, label[target], rng)
+        chosen = far & (listed >= 0) & (rng.random(len(target)) < 0.5)
+        new = tuple(  # type: ignore[assignment]
+            np.where(chosen, at[listed] + data.pieces, old) for at, old in zip((first, last), new, strict=True)
+        )
+        ids, tags = np.concatenate([ids, names.ids]), np.concatenate([tags, names.tags])
+    changed, offsets = _put(data, owner[target], (starts[target], ends[target]), new)
+    return Packed(ids[changed], tags[changed], offsets, data.language, data.languages)
 
 
 def _mentions(data: Packed) -> tuple[Ints, Ints, Ints]:
@@ -68,20 +83,20 @@ def _mentions(data: Packed) -> tuple[Ints, Ints, Ints]:
     return starts, ends, np.searchsorted(data.offsets, starts, side="right") - 1
 
 
-def _draw(key: Ints, allowed: Bools, target: Ints, rng: np.random.Generator) -> Ints:
-    """For each target a random allowed mention with the same key; -1 where there is none."""
+def _draw(key: Ints, allowed: Bools, wanted: Ints, rng: np.random.Generator) -> Ints:
+    """For each wanted key a random allowed entry that has it; -1 where there is none."""
     pool = np.flatnonzero(allowed & (key >= 0))
     pool = pool[np.argsort(key[pool], kind="stable")]
-    low = np.searchsorted(key[pool], key[target], side="left")
-    count = np.searchsorted(key[pool], key[target], side="right") - low
-    at = low + (rng.random(len(target)) * count).astype(np.int64)
-    drawn = np.full(len(target), -1, dtype=np.int64)
+    low = np.searchsorted(key[pool], wanted, side="left")
+    count = np.searchsorted(key[pool], wanted, side="right") - low
+    at = low + (rng.random(len(wanted)) * count).astype(np.int64)
+    drawn = np.full(len(wanted), -1, dtype=np.int64)
     drawn[count > 0] = pool[at[count > 0]]
     return drawn
 
 
-def _put(data: Packed, owner: Ints, old: tuple[Ints, Ints], new: tuple[Ints, Ints]) -> Packed:
-    """The data with the intervals `old` (in order, apart) replaced by copies of the intervals `new`."""
+def _put(data: Packed, owner: Ints, old: tuple[Ints, Ints], new: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """Positions to copy, and new offsets, when the intervals `old` (in order, apart) become copies of `new`."""
     # What is copied: the pieces up to the first target, its donor, the pieces up to the second, ...
     begins = np.empty(2 * len(owner) + 1, dtype=np.int64)
     stops = np.empty_like(begins)
@@ -91,10 +106,4 @@ def _put(data: Packed, owner: Ints, old: tuple[Ints, Ints], new: tuple[Ints, Int
     positions = np.repeat(begins - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
     lengths = data.lengths
     np.add.at(lengths, owner, (new[1] - new[0]) - (old[1] - old[0]))
-    return Packed(
-        data.ids[positions],
-        data.tags[positions],
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        data.language,
-        data.languages,
-    )
+    return positions, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

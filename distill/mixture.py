@@ -21,6 +21,7 @@ from distill.corpora import (
     text_languages,
 )
 from distill.dataset import Packed, concatenate, packed_split, packed_text
+from distill.gazetteer import packed_gazetteer
 from distill.joining import join_examples
 from distill.mentions import latin_pieces, replace_mentions
 from onoma.bundle import sha256
@@ -61,7 +62,8 @@ class Mixture:
     Text is raw: spaces never reach the model, so joined tokens give nearly the same pieces. Only the character tokens
     of the languages in `joined` come out differently, and come in both forms. A WikiANN language with fewer than 10,000
     sentences is repeated up to that size, at most `balance` times. In a share of `mentions` of the labelled examples
-    entities change places (see distill.mentions); a share of `together` is put together (see distill.joining).
+    entities change places, also with the names in the file `gazetteer` (see distill.mentions, distill.gazetteer); a
+    share of `together` is put together (see distill.joining).
     """
 
     wikiann: int | None = None
@@ -71,6 +73,7 @@ class Mixture:
     balance: int = 4
     joined: tuple[str, ...] = ("ja", "zh")
     mentions: float = 0.0
+    gazetteer: str | None = None
     together: float = 0.3
 
 
@@ -103,7 +106,10 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     data = concatenate(parts)
     if mixture.mentions:
         latin = latin_pieces(Tokenizer.from_file(str(tokenizer_path)))
-        data = replace_mentions(data, latin=latin, share=mixture.mentions)
+        names = None
+        if mixture.gazetteer is not None:
+            names = packed_gazetteer(Path(mixture.gazetteer), tokenizer_path=tokenizer_path)
+        data = replace_mentions(data, latin=latin, share=mixture.mentions, names=names)
     return join_examples(data, share=mixture.together)
 
 
@@ -117,9 +123,9 @@ def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed
     return join_examples(concatenate(lines), share=mixture.together)
 
 
-def data_hashes() -> dict[str, str]:
+def data_hashes(mixture: Mixture) -> dict[str, str]:
     """For each labelled source, the SHA-256 over the hashes of its training files, for the log and the bundle."""
-    found = {}
+    found = {} if mixture.gazetteer is None else {"gazetteer": sha256(Path(mixture.gazetteer))}
     for source in sources():
         files = [sha256(ner_path(source, language, "train")) for language in _training_languages(source)]
         if files:

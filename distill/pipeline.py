@@ -162,7 +162,7 @@ def run_teacher(
             "pieces": data.pieces,
             "seed": schedule.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
-            "data": data_hashes(),
+            "data": data_hashes(mixture),
             "licences": data_licences(),
             "tokenizer": sha256(tokenizer_path),
         },
@@ -192,6 +192,7 @@ def run_student(
 ) -> None:
     """Distil a BiLSTM student: teacher logits on labelled and unlabelled text, then gold labels. Resumable.
 
+    :param transfer: schedule of the imitation, and `labels` of what follows; a step of no tokens is left out.
     :param transfer_pieces: size of the transfer set, drawn from labelled and unlabelled text; None for all of it.
     :param label_weight: weight of the label loss beside the logit loss in the first step.
     :param transfer_loss: how the teacher is imitated; see distill.losses. The temperature is for `kl`.
@@ -216,25 +217,26 @@ def run_student(
         data = sample(data, transfer_pieces, seed=transfer.seed)
     console.log(f"student: {data.pieces / 1e6:.1f}M pieces to transfer on, {gold.pieces / 1e6:.1f}M labelled")
     teacher_hash = sha256(teacher / "model.safetensors")
-    targets = teacher_targets(
-        teacher_model, data, mode=cache_mode, cache=cache, fingerprint=teacher_hash, device=device
-    )
     torch.manual_seed(transfer.seed)
     config = StudentConfig(tokenizer.get_vocab_size(), embedding, hidden, LABELS.tags)
     student = BiLstmTagger(config) if start is None else load_student(start)
     if start is None:
         init_embedding_by_svd(student, teacher_model.get_input_embeddings().weight.detach())
-    del teacher_model
     imitation: dict[str, Any] = {"kind": transfer_loss, "temperature": temperature}
-    loss = TransferLoss(targets, imitation=1.0, labels=label_weight, **imitation)
     facts = {"teacher": teacher_hash, "student": asdict(config), "label_weight": label_weight, "start": str(start)}
     facts |= imitation
     score = dev_scorer(tokenizer)
-    train(
-        student, data, loss, schedule=transfer,
-        folder=out / "transfer", device=device, name="transfer", facts=facts, evaluate=score,
-        evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
-    )
+    if transfer.tokens:
+        targets = teacher_targets(
+            teacher_model, data, mode=cache_mode, cache=cache, fingerprint=teacher_hash, device=device
+        )
+        loss = TransferLoss(targets, imitation=1.0, labels=label_weight, **imitation)
+        train(
+            student, data, loss, schedule=transfer,
+            folder=out / "transfer", device=device, name="transfer", facts=facts, evaluate=score,
+            evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
+        )
+    del teacher_model
     after_transfer = score(student.to("cpu").eval())
     if labels.tokens:
         train(
@@ -264,7 +266,7 @@ def run_student(
             "label_pieces": gold.pieces,
             "seed": transfer.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
-            "data": data_hashes(),
+            "data": data_hashes(mixture),
             "licences": data_licences(),
             "unlabelled_text": TEXT_SOURCES if mixture.text else None,
             "tokenizer": sha256(tokenizer_path),

@@ -19,6 +19,7 @@ import distill.commands
 import distill.measuring_commands
 from distill.corpora import read_split
 from distill.evaluation import evaluate
+from distill.gazetteer import read_gazetteer
 from distill.students import load_student
 from distill.torch_model import torch_tagger
 from export.bundle import export_student, export_teacher, update_manifest
@@ -138,6 +139,30 @@ def test_a_run_can_start_from_an_earlier_one(runs: Path, tmp_path: Path) -> None
     assert load_student(tmp_path / "student").config == load_student(runs / "student").config
 
 
+def test_a_student_goes_on_with_labels_alone_and_a_gazetteer(runs: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.tsv"
+    names.write_text("ORG\tSonnwerk\nLOC\tHalmar Bay\n", encoding="utf-8")
+    more = ("--start", runs / "student", "--tokens", 0, "--label-tokens", 1_000, "--text-limit", 0)
+    out = tmp_path / "student"
+    study(runs / "tokenizer.json", runs / "teacher", out, *more, "--mentions", 0.5, "--gazetteer", names)
+    assert not (out / "transfer").exists() and (out / "labels/checkpoint.pt").is_file()
+    facts = record(out)
+    assert facts["data"]["gazetteer"] == sha256(names) and facts["mixture"]["gazetteer"] == str(names)
+    assert facts["start"] == sha256(runs / "student/model.safetensors")
+    names.write_text("ORG\tSonnwerk\nFIRM\tHalm\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="names.tsv line 2: want one of LOC, ORG, PER, a tab and a name, got 'FIRM"):
+        study(runs / "tokenizer.json", runs / "teacher", out, *more, "--mentions", 0.5, "--gazetteer", names)
+
+
+def test_the_list_of_companies(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "companies.tsv"
+    assert onoma(distill.commands.gazetteer, "--out", out) == 0
+    names = read_gazetteer(out)
+    assert len(names) > 2_000 and {label for label, _ in names} == {"ORG"}
+    assert {"Siemens", "Nokia", "Anglo American"} <= {name for _, name in names}
+    assert len(set(names)) == len(names)
+
+
 def test_a_teacher_learns_from_a_student_that_came_back_from_a_bundle(runs: Path, tmp_path: Path) -> None:
     export_student(runs / "student", tmp_path / "bundle", min_agreement=0.5)
     restore(tmp_path / "bundle", tmp_path / "tutor")
@@ -170,6 +195,7 @@ def test_a_teacher_with_another_vocabulary_is_refused(runs: Path, tmp_path: Path
 @pytest.mark.parametrize(
     "command",
     [
+        distill.commands.gazetteer,
         distill.commands.train_tokenizer,
         distill.commands.train_teacher,
         distill.commands.distill,

@@ -105,6 +105,26 @@ def test_a_very_long_mention_takes_no_other_place() -> None:
     assert changed.ids.tolist() == [1] * 31
 
 
+def test_listed_names_join_in_where_their_type_and_script_fit() -> None:
+    latin = LATIN.copy()
+    latin[100:] = False
+    names = build([(0, [(50, "B-ORG"), (51, "I-ORG")]), (0, [(52, "B-ORG")])])
+    data = build(
+        [(1, [(1, "B-ORG"), (9, "O")])] * 200 + [(1, [(2, "B-PER")])] * 50 + [(2, [(100, "B-ORG"), (9, "O")])] * 50
+    )
+    changed = replace_mentions(data, latin=latin, share=1.0, names=names)
+    found = [mentions(changed, example)[0] for example in range(len(changed))]
+    listed = [mention for mention in found if mention[1][0] >= 50 and mention[1][0] < 100]
+    assert set(listed) == {("ORG", (50, 51)), ("ORG", (52,))}
+    assert 25 <= len(listed) <= 75, "half of the half that comes from anywhere"
+    assert all(mention == ("PER", (2,)) for mention in found[200:250])
+    assert all(mention == ("ORG", (100,)) for mention in found[250:])
+    assert [rest(changed, example) for example in range(200)] == [[9]] * 200
+    nothing = build([])
+    same = replace_mentions(data, latin=latin, share=1.0, names=nothing)
+    assert {int(piece) for piece in same.ids} == {1, 2, 9, 100}
+
+
 def test_without_entities_nothing_changes() -> None:
     data = build([(0, [(1, "O"), (2, "")])])
     assert replace_mentions(data, latin=LATIN, share=1.0) is data

@@ -56,7 +56,7 @@ def test_no_data_is_said_plainly(own_data: Path, toy_tokenizer: Path, tmp_path: 
 
 
 def test_hashes_name_what_was_trained_on(data: Path) -> None:
-    assert set(data_hashes()) == {"wikiann", "goldsource"}
+    assert set(data_hashes(Mixture())) == {"wikiann", "goldsource"}
 
 
 def test_texts_for_the_tokenizer(data: Path) -> None:
