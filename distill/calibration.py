@@ -130,10 +130,16 @@ def cascade_curve(
     return curve
 
 
-def choose_threshold(curve: Sequence[CascadePoint], *, most_fallback: float) -> CascadePoint:
-    """The point of best F1 among those that hand at most `most_fallback` of the sentences to the teacher."""
+def choose_threshold(
+    curve: Sequence[CascadePoint], *, most_fallback: float, tolerance: float = 0.1
+) -> CascadePoint:
+    """The point that hands least to the teacher and is within `tolerance` of the best F1.
+
+    Looked for among those that hand over at most `most_fallback` of the sentences: the teacher's time is what it costs.
+    """
     allowed = [point for point in curve if point.fallback_share <= most_fallback]
-    return max(allowed, key=lambda point: (point.macro_f1, -point.fallback_share))
+    best = max(point.macro_f1 for point in allowed)
+    return min((point for point in allowed if point.macro_f1 >= best - tolerance), key=lambda p: p.fallback_share)
 
 
 def calibrate_bundles(

@@ -129,8 +129,8 @@ calibrate = Command(
     name="calibrate",
     help="calibrate a student's confidence and choose the fallback threshold, on dev",
     description="Fit the softmax temperature and the meaning of the confidence on WikiANN-45 dev, and choose the\n"
-    "threshold under which the teacher is asked: the best macro F1 with at most --most-fallback of the\n"
-    "sentences handed over.\n"
+    "threshold under which the teacher is asked: the fewest sentences handed over that give a macro F1 within\n"
+    "0.1 of the best that --most-fallback allows.\n"
     + DATA_NOTE,
     add_arguments=_calibrate_arguments,
     run=_run_calibrate,

@@ -35,9 +35,10 @@ def test_isotonic_pools_violators_by_hand() -> None:
     assert points == ((0.1, 0.0), (0.3, 0.5), (0.8, 1.0))
 
 
-def test_threshold_is_the_best_allowed_point_and_the_cheaper_of_equals() -> None:
-    points = [(0.0, 0.0, 70.0), (0.2, 0.1, 72.0), (0.3, 0.15, 72.0), (0.9, 0.8, 80.0)]
+def test_threshold_is_the_cheapest_point_near_the_best_allowed() -> None:
+    points = [(0.0, 0.0, 70.0), (0.2, 0.1, 71.95), (0.3, 0.15, 72.0), (0.9, 0.8, 80.0)]
     curve = [CascadePoint(*point) for point in points]
     assert choose_threshold(curve, most_fallback=0.2).threshold == 0.2
+    assert choose_threshold(curve, most_fallback=0.2, tolerance=0.0).threshold == 0.3
     assert choose_threshold(curve, most_fallback=1.0).threshold == 0.9
     assert choose_threshold(curve, most_fallback=0.0).threshold == 0.0
