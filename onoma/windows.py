@@ -54,7 +54,7 @@ _ABBREVIATIONS = frozenset(
 _CASELESS_LETTERS = 3
 _SPELLED_INITIALS = frozenset("ایچ ایس ایم این ایل ایف آئی ایکس کیو دبلیو دابلیو ڈبلیو".split())
 _LOW_QUOTE = re.compile(r"\s*+,,\w")  # two commas typed for a German „
-_SHORT_VERBS = frozenset("है हैं था थी थे थीं हो आहे आहेत છે હતા હતી".split())
+_SHORT_VERBS = frozenset("है हैं था थी थे थीं हो आहे आहेत होता होती होते नाही છે હતા હતી కాదు లేదు కాను వారు شد زد".split())
 
 
 def _is_lower(char: str) -> bool:
@@ -75,11 +75,13 @@ def _is_sentence_end(text: str, begin: int, after: int) -> bool:
     while word_start > 0 and not text[word_start - 1].isspace():
         word_start -= 1
     word = text[word_start:begin].lstrip("(\"'“«[")
-    if not word or "." in word or is_unspaced(word[-1]):
-        return False
+    if not word:
+        return word_start < begin  # after a quotation mark that stands alone
     last = word[-1]
     if last in ")]}\"'”’»%":
         return True
+    if "." in word or is_unspaced(last):
+        return False
     if last.isdigit():
         return len(word) > 2
     letters = sum(char.isalpha() for char in word)
