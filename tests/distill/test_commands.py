@@ -224,7 +224,8 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     languages = ["--languages", ",".join(LANGUAGES)]
     assert onoma(distill.measuring_commands.calibrate, student, *where, *languages, "--limit", 20) == 0
     curve = json.loads(report.read_text(encoding="utf-8"))["curve"]
-    assert curve[0]["fallback_share"] == 0.0 and curve[-1]["fallback_share"] > 0.5
+    shares = [point["fallback_share"] for point in curve]
+    assert shares[0] == 0.0 and shares == sorted(shares) and shares[-1] > 0.2, "a sure student keeps some to the end"
     calibration = Calibration.model_validate_json(own.read_text(encoding="utf-8"))
     assert calibration.confidence
     figures = tmp_path / "student.json"
