@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -16,6 +18,7 @@ from service.metrics import Metrics
 LOG = logging.getLogger("onoma.service")
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_DISCARDED_BYTES, _DISCARD_SECONDS = 64 * 1024 * 1024, 5.0
 ENDPOINTS = frozenset({"/", "/ner", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
 
 
@@ -63,6 +66,21 @@ class RequestContext:
             self._metrics.requests.labels(endpoint=endpoint, status=str(status)).observe(time.monotonic() - began)
 
 
+async def _discard(receive: Receive) -> None:
+    """Read away the rest of a body, within reason.
+
+    A client that is still sending when the connection closes sees a reset instead of the answer.
+    """
+    left = _DISCARDED_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+
+
 class BodyLimit:
     """Refuses bodies over a size: at once when announced, otherwise as soon as too much has come."""
 
@@ -80,6 +98,8 @@ class BodyLimit:
         if announced.isdigit() and (len(announced) > 18 or int(announced) > self._max_bytes):
             error = self._error(announced.decode("ascii")[:20])
             self._metrics.errors.labels(code=error.code).inc()
+            if not any(name == b"expect" for name, _ in scope["headers"]):  # that client waits for leave to send
+                await _discard(receive)
             await error_response(error, scope["state"]["request_id"])(scope, receive, send)
             return
         seen = 0
@@ -90,6 +110,8 @@ class BodyLimit:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_bytes:
+                    if message.get("more_body", False):
+                        await _discard(receive)
                     raise self._error(f"at least {seen}")
             return message
 
