@@ -45,10 +45,16 @@ def epoch_batches(data: Packed, *, batch_tokens: int, seed: int, epoch: int) -> 
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
+def piece_positions(data: Packed, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B, T) where the pieces of the examples of equal length named by `index` stand in `data`."""
+    starts = data.offsets[index]
+    length = int(data.offsets[index[0] + 1] - starts[0])
+    return np.asarray(starts[:, None] + np.arange(length))
+
+
 def gather(data: Packed, index: NDArray[np.int64]) -> Batch:
     """The batch of examples of equal length named by `index`."""
-    length = int(data.lengths[index[0]])
-    positions = data.offsets[index][:, None] + np.arange(length)
+    positions = piece_positions(data, index)
     return Batch(
         index,
         torch.from_numpy(data.ids[positions].astype(np.int64)),

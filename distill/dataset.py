@@ -104,6 +104,12 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
     )
 
 
+def laid_end_to_end(begins: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every position of the intervals that begin at `begins` (N,) and hold `sizes` (N,), one interval after another."""
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(begins - before, sizes) + np.arange(sizes.sum())
+
+
 def select(data: Packed, examples: slice | NDArray[np.bool_]) -> Packed:
     """The examples of a slice or a mask (N,), in their order."""
     chosen = np.zeros(len(data), dtype=np.bool_)

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from distill.corpora import ENTITY_TYPES
 from distill.dataset import Packed, pack
+from distill.files import write_text
 
 
 def company_names() -> list[tuple[str, str]]:
@@ -24,10 +25,7 @@ def company_names() -> list[tuple[str, str]]:
 
 def write_gazetteer(path: Path, names: list[tuple[str, str]]) -> None:
     """Write `LABEL<TAB>name` lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(f"{label}\t{name}\n" for label, name in names), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(f"{label}\t{name}\n" for label, name in names))
 
 
 def read_gazetteer(path: Path) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.dataset import Packed
+from distill.dataset import Packed, laid_end_to_end
 
 
 def join_examples(data: Packed, *, share: float, most: int = 4, longest: int = 192, seed: int = 0) -> Packed:
@@ -52,7 +52,7 @@ def _regroup(data: Packed, order: NDArray[np.int64], heads: NDArray[np.bool_]) -
     """Examples in `order`; each one that is no head goes on with the example before it."""
     lengths = data.lengths[order]
     begins = np.cumsum(lengths) - lengths
-    positions = np.repeat(data.offsets[order] - begins, lengths) + np.arange(data.pieces)
+    positions = laid_end_to_end(data.offsets[order], lengths)
     return Packed(
         data.ids[positions],
         data.tags[positions],

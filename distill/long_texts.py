@@ -65,15 +65,21 @@ def join(sentences: Sequence[str], separator: str, *, characters: int) -> Iterat
         yield separator.join(own), starts
 
 
-def long_text_loss(tagger: Tagger, sentences: Sequence[str], separator: str, *, characters: int = 20_000) -> Loss:
-    """Tag sentences alone and joined to long texts, and compare the entities: start, end and type."""
+def tag_alone(tagger: Tagger, sentences: Sequence[str]) -> list[list[Span]]:
+    """The entities of each sentence by itself."""
+    return [as_spans(tagged) for tagged in tagger.tag_batch(sentences)]
+
+
+def long_text_loss(
+    tagger: Tagger, sentences: Sequence[str], found: Sequence[Sequence[Span]], separator: str, *, characters: int
+) -> Loss:
+    """Tag sentences joined to long texts, and compare start, end and type with what was found in each alone."""
     loss = Loss()
-    done = 0
+    spans = iter(found)
     for text, starts in join(sentences, separator, characters=characters):
-        alone: set[Span] = set()
-        for start, tagged in zip(starts, tagger.tag_batch(sentences[done : done + len(starts)]), strict=True):
-            alone |= {(start + low, start + high, label) for low, high, label in as_spans(tagged)}
-        done += len(starts)
+        alone = {
+            (start + low, start + high, label) for start in starts for low, high, label in next(spans)
+        }
         together = set(as_spans(tagger.tag_batch([text])[0]))
         loss.alone += len(alone)
         loss.lost += len(alone - together)
@@ -106,8 +112,9 @@ def evaluate_long_texts(
             table.add_column(column, justify="left" if column == "language" else "right")
         figures: dict[str, Any] = {}
         for language, own in sentences.items():
+            found = tag_alone(tagger, own)
             losses = {
-                name: long_text_loss(tagger, own, separator, characters=characters)
+                name: long_text_loss(tagger, own, found, separator, characters=characters)
                 for name, separator in SEPARATORS.items()
             }
             figures[language] = {

@@ -25,7 +25,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_evaluate(arguments: argparse.Namespace) -> int:
-    from distill.files import write_json
+    from distill.files import write_json, write_text
     from distill.report import evaluate_bundles, markdown, metrics_of
 
     if arguments.metrics is not None and len({folder.name for folder in arguments.bundle}) < len(arguments.bundle):
@@ -42,7 +42,7 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_json(arguments.json, results)
     if arguments.markdown is not None:
-        arguments.markdown.write_text(markdown(results), encoding="utf-8")
+        write_text(arguments.markdown, markdown(results))
     if arguments.metrics is not None:
         for folder in arguments.bundle:
             figures = results["bundles"][str(folder)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distill.dataset import LABELS, Packed
+from distill.dataset import LABELS, Packed, laid_end_to_end
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -102,8 +102,7 @@ def _put(data: Packed, owner: Ints, old: tuple[Ints, Ints], new: tuple[Ints, Int
     stops = np.empty_like(begins)
     begins[0::2], stops[0::2] = np.append(0, old[1]), np.append(old[0], data.pieces)
     begins[1::2], stops[1::2] = new
-    sizes = stops - begins
-    positions = np.repeat(begins - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+    positions = laid_end_to_end(begins, stops - begins)
     lengths = data.lengths
     np.add.at(lengths, owner, (new[1] - new[0]) - (old[1] - old[0]))
     return positions, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

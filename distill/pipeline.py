@@ -211,7 +211,7 @@ def run_student(
         raise ValueError(f"teacher and student must share one vocabulary: {own} and {tokenizer_path} differ")
     gold = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache)
     data = gold
-    if mixture.text:
+    if mixture.text and transfer.tokens:
         data = concatenate([gold, unlabelled(mixture, tokenizer_path=tokenizer_path, cache=cache)])
     if transfer_pieces is not None:
         data = sample(data, transfer_pieces, seed=transfer.seed)

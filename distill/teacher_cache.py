@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distill.batches import Batch, epoch_batches, gather
+from distill.batches import Batch, epoch_batches, gather, piece_positions
 from distill.console import console, follow
 from distill.dataset import Packed, select
-from distill.files import write_json
+from distill.files import write_array, write_json
 from onoma.bundle import sha256
 
 Mode = Literal["disk", "memory", "none"]
@@ -78,7 +78,7 @@ class StoredTargets:
 
     def __call__(self, batch: Batch) -> Targets:
         """Targets of one batch."""
-        positions = self._data.offsets[batch.index][:, None] + np.arange(batch.ids.shape[1])
+        positions = piece_positions(self._data, batch.index)
         found = {name: self._rows(name, positions).to(batch.ids.device) for name in self._parts}
         logits = found.pop(LOGITS)
         return Targets(logits, {int(name.removeprefix("hidden")): rows for name, rows in found.items()})
@@ -170,7 +170,7 @@ def _compute(
     for index in follow(epoch_batches(data, batch_tokens=batch_tokens, seed=0, epoch=0), "teacher"):
         targets = teacher_outputs(model, gather(data, index).ids.to(device), layers)
         found = {LOGITS: targets.logits, **{f"hidden{layer}": rows for layer, rows in targets.hidden.items()}}
-        positions = data.offsets[index][:, None] + np.arange(targets.logits.shape[1])
+        positions = piece_positions(data, index)
         for name, rows in found.items():
             if name not in made:
                 made[name] = np.empty((data.pieces, rows.shape[-1]), dtype=np.float16)
@@ -180,12 +180,9 @@ def _compute(
 
 def _write(folder: Path, number: int, rows: dict[str, Halves]) -> dict[str, str]:
     """Write one shard's arrays; returns file names with their SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, array in rows.items():
         path = folder / f"{name}-{number:05}.npy"
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, array)
-        temporary.replace(path)
+        write_array(path, array)
         files[path.name] = sha256(path)
     return files

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.dataset import Packed
+from distill.files import write_array
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,5 @@ def piece_vectors(
     vectors = np.zeros((vocabulary, width), dtype=np.float32)
     for name, row in model.wv.key_to_index.items():
         vectors[int(name)] = model.wv.vectors[row]
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp.npy")
-    np.save(temporary, vectors)
-    temporary.replace(target)
+    write_array(target, vectors)
     return vectors

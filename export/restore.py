@@ -35,7 +35,6 @@ def restore(bundle: Path, out: Path) -> None:
     """
     manifest = read_manifest(bundle)
     stored = onnx.load(str(bundle / MODEL_FILE))
-    tokenizer = Tokenizer.from_file(str(bundle / TOKENIZER_FILE))
     shape = re.fullmatch(r"bilstm V=(\d+) E=(\d+) H=(\d+)", manifest.architecture)
     if shape is not None:
         vocabulary, embedding, hidden = map(int, shape.groups())
@@ -52,7 +51,7 @@ def restore(bundle: Path, out: Path) -> None:
     kind = AutoConfig.for_model(**config)
     teacher = AutoModelForTokenClassification.from_config(kind, attn_implementation="eager")
     load_weights(teacher, stored, teacher_graph)
-    save_teacher(teacher, tokenizer, out)
+    save_teacher(teacher, Tokenizer.from_file(str(bundle / TOKENIZER_FILE)), out)
 
 
 def load_weights(model: nn.Module, stored: onnx.ModelProto, export: Callable[[Any], onnx.ModelProto]) -> None:
@@ -74,12 +73,10 @@ def load_weights(model: nn.Module, stored: onnx.ModelProto, export: Callable[[An
         at += value.numel()
     model.load_state_dict(numbers, strict=False)
     model.eval()
-    fresh = export(model)
-    places, weights, names = _floats(fresh), _floats(stored), _uses(stored)
+    weights = _weights(stored)
     flat = np.full(count, np.nan, dtype=np.float32)
-    for (node, position), name in _uses(fresh).items():
-        place = places[name]
-        found = weights.get(names.get((node, position), ""))
+    for use, (name, place) in _weights(export(model)).items():
+        _, found = weights.get(use, ("", None))
         if found is None or found.shape != place.shape:
             shape = "nothing" if found is None else found.shape
             raise ExportError(f"the graph was exported otherwise: {name!r} should be {place.shape}, is {shape}")
@@ -90,10 +87,8 @@ def load_weights(model: nn.Module, stored: onnx.ModelProto, export: Callable[[An
         raise ExportError(f"the bundle's graph holds no weights for {lost!r}")
     loaded = torch.from_numpy(flat)
     model.load_state_dict({name: loaded[number.long()] for name, number in numbers.items()}, strict=False)
-    again = export(model)
-    back = _floats(again)
-    for use, name in _uses(again).items():
-        if not np.array_equal(back[name], weights[names[use]]):
+    for use, (name, back) in _weights(export(model)).items():
+        if not np.array_equal(back, weights[use][1]):
             raise ExportError(f"{name!r} would not come back as it is in the bundle: a constant in the graph moves it")
 
 
@@ -110,8 +105,8 @@ def _floats(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def _uses(model: onnx.ModelProto) -> dict[tuple[str, int], str]:
-    """Which float initialiser each node has at which input. Exporters merge equal ones, so names alone tell nothing."""
+def _weights(model: onnx.ModelProto) -> dict[tuple[str, int], tuple[str, NDArray[np.float32]]]:
+    """Name and value of the weight each node has at each input; exporters merge equal ones, so names tell little."""
     weights = _floats(model)
     same = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
     found = {}
@@ -120,5 +115,5 @@ def _uses(model: onnx.ModelProto) -> dict[tuple[str, int], str]:
             while name in same:
                 name = same[name]
             if (whole := name.removesuffix(INT8)) in weights and node.op_type not in ("Identity", "Cast"):
-                found[node.name.removesuffix(INT8), position] = whole
+                found[node.name.removesuffix(INT8), position] = whole, weights[whole]
     return found

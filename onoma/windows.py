@@ -24,6 +24,7 @@ _END = re.compile(
     """,
     re.VERBOSE,
 )
+_LOW_QUOTE = re.compile(r"\s*+,,\w")  # two commas typed for a German „
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,6 @@ _ABBREVIATIONS = frozenset(
 # there, as in Persian and Tamil names. Marks do not count. Korean has none. Longer initials and shorter verbs by name.
 _CASELESS_LETTERS = 3
 _SPELLED_INITIALS = frozenset("ایچ ایس ایم این ایل ایف آئی ایکس کیو دبلیو دابلیو ڈبلیو".split())
-_LOW_QUOTE = re.compile(r"\s*+,,\w")  # two commas typed for a German „
 _SHORT_VERBS = frozenset("है हैं था थी थे थीं हो आहे आहेत होता होती होते नाही છે હતા હતી కాదు లేదు కాను వారు شد زد".split())
 
 

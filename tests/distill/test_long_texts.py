@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from distill.long_texts import join, last_sentences, long_text_loss
+from distill.long_texts import Loss, join, last_sentences, long_text_loss, tag_alone
 from distill.measuring_commands import evaluate_long
 from onoma.tagger import Tagger
 
@@ -39,23 +39,27 @@ def tagger(blind: int | None = None) -> Tagger:
     return cast(Tagger, Names(blind))
 
 
+def measure(own: Tagger, separator: str, *, characters: int = 20_000) -> Loss:
+    return long_text_loss(own, SENTENCES, tag_alone(own, SENTENCES), separator, characters=characters)
+
+
 SENTENCES = ["Ada met Omar.", "nobody was there.", "Then Tove left.", "Lin came."]
 
 
 def test_nothing_is_lost_where_context_does_not_count() -> None:
     for separator in (" ", "\n"):
         for characters in (10, 30, 1_000):
-            loss = long_text_loss(tagger(), SENTENCES, separator, characters=characters)
+            loss = measure(tagger(), separator, characters=characters)
             assert (loss.alone, loss.lost, loss.added, loss.share) == (5, 0, 0, 0)
 
 
 def test_what_a_long_text_lacks_is_counted() -> None:
     # Behind character 32 stands `Then Tove left. Lin came.`: Then begins at 32.
     assert " ".join(SENTENCES).index("Then") == 32
-    loss = long_text_loss(tagger(blind=32), SENTENCES, " ")
+    loss = measure(tagger(blind=32), " ")
     assert (loss.alone, loss.lost, loss.added) == (5, 3, 0)
     assert loss.share == pytest.approx(60)
-    apart = long_text_loss(tagger(blind=32), SENTENCES, " ", characters=32)
+    apart = measure(tagger(blind=32), " ", characters=32)
     assert (apart.alone, apart.lost) == (5, 0), "two texts, each short enough"
 
 
