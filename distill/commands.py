@@ -31,7 +31,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--joined", type=names, default="ja,zh", help="WikiANN languages also as tokens (%(default)s)")
     parser.add_argument("--mentions", type=float, default=0.0, help="share whose entities are replaced (%(default)s)")
-    parser.add_argument("--gazetteer", help="LABEL<TAB>name lines that join in there; see `onoma gazetteer`")
+    parser.add_argument("--gazetteer", help="LABEL<TAB>name lines that join --mentions; see `onoma gazetteer`")
     parser.add_argument("--together", type=float, default=0.3, help="share put several in a row (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
 
@@ -161,7 +161,7 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
         help="the teacher's answers: kept on disk, in memory, or asked for each batch (%(default)s)",
     )
     parser.add_argument("--transfer-pieces", type=float, help="word-pieces of the transfer set, drawn at random (all)")
-    parser.add_argument("--start", type=Path, help="student of the same shape to go on from")
+    parser.add_argument("--start", type=Path, help="student to go on from, in its own shape")
     parser.add_argument("--evaluate-every", type=float, default=10e6, help="pieces between dev scores (%(default)g)")
 
 

@@ -76,6 +76,10 @@ class Mixture:
     gazetteer: str | None = None
     together: float = 0.3
 
+    def __post_init__(self) -> None:
+        if self.gazetteer is not None and not self.mentions:
+            raise ValueError(f"gazetteer {self.gazetteer} has no effect without mentions above 0, got {self.mentions}")
+
 
 def _training_languages(source: str) -> list[str]:
     """Languages of a source to train on, as far as the data folder has them; of WikiANN only WikiANN-45."""

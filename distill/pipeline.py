@@ -197,7 +197,7 @@ def run_student(
     :param label_weight: weight of the label loss beside the logit loss in the first step.
     :param transfer_loss: how the teacher is imitated; see distill.losses. The temperature is for `kl`.
     :param cache_mode: where the teacher's answers lie; see distill.teacher_cache.
-    :param start: a student of the same shape to go on from, instead of the teacher's embeddings.
+    :param start: a student to go on from in its own shape, instead of the teacher's embeddings.
     """
     began = time.monotonic()
     device = choose_device(device_name)
@@ -220,6 +220,7 @@ def run_student(
     torch.manual_seed(transfer.seed)
     config = StudentConfig(tokenizer.get_vocab_size(), embedding, hidden, LABELS.tags)
     student = BiLstmTagger(config) if start is None else load_student(start)
+    config = student.config
     if start is None:
         init_embedding_by_svd(student, teacher_model.get_input_embeddings().weight.detach())
     imitation: dict[str, Any] = {"kind": transfer_loss, "temperature": temperature}
@@ -251,7 +252,7 @@ def run_student(
     write_json(
         out / "training.json",
         {
-            "architecture": f"bilstm E={embedding} H={hidden}",
+            "architecture": f"bilstm E={config.embedding} H={config.hidden}",
             "parameters": parameter_count(student),
             "teacher": teacher_hash,
             "start": None if start is None else sha256(start / WEIGHTS_FILE),

@@ -137,6 +137,9 @@ def test_a_run_can_start_from_an_earlier_one(runs: Path, tmp_path: Path) -> None
     study(tokenizer, runs / "teacher", tmp_path / "student", *more, "--label-weight", 0.5, "--wikiann-limit", 20)
     assert not (tmp_path / "student/labels").exists()
     assert load_student(tmp_path / "student").config == load_student(runs / "student").config
+    wider = ("--start", runs / "student", "--tokens", 0, "--label-tokens", 500, "--text-limit", 0, "--embedding", 24)
+    study(tokenizer, runs / "teacher", tmp_path / "again", *wider)
+    assert record(tmp_path / "again")["architecture"] == "bilstm E=16 H=16", "the start's own shape counts"
 
 
 def test_a_student_goes_on_with_labels_alone_and_a_gazetteer(runs: Path, tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def test_entities_of_a_share_of_the_examples_are_replaced(data: Path, toy_tokeni
     assert 0.3 * len(same) < sum(same) < 0.9 * len(same)
 
 
+def test_a_gazetteer_that_would_be_ignored_is_refused() -> None:
+    with pytest.raises(ValueError, match="gazetteer names.tsv has no effect without mentions above 0, got 0"):
+        Mixture(gazetteer="names.tsv")
+
+
 def test_no_data_is_said_plainly(own_data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no training data"):
         labelled(Mixture(), tokenizer_path=toy_tokenizer, cache=tmp_path)
