@@ -6,8 +6,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 PORT ?= 8000
 # Extra arguments for pytest: make test PYTEST_ARGS="-x -m 'not slow'"
 PYTEST_ARGS ?=
-PACKAGES := onoma service distill export loadtests
-SOURCES := $(PACKAGES) tests $(wildcard benchmarks)
+PACKAGES := onoma service distill export loadtests benchmarks
+SOURCES := $(PACKAGES) tests
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help serve test lint types pytest format install loadtest clean
@@ -51,7 +51,7 @@ clean: ## remove environments, caches and build products
 .stamp-test: pyproject.toml constraints.txt
 	@$(call venv,.venv-test)
 	@echo "installing every extra into .venv-test (torch is large)"
-	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[distill,export,loadtest,dev]'
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[distill,export,loadtest,ray,dev]'
 	@touch $@
 
 # A virtual environment at $(1), unless there is a working one.

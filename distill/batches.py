@@ -25,6 +25,10 @@ class Batch:
         """(B, T) ones: every piece is real."""
         return torch.ones_like(self.ids)
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.index, self.ids.to(device), self.tags.to(device))
+
 
 def epoch_batches(data: Packed, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """Example indices of every batch of one epoch, in an order fixed by (seed, epoch).

@@ -11,7 +11,13 @@ from onoma.cli import Command, names
 
 if TYPE_CHECKING:  # commands import what needs torch when they run, so that --help stays quick
     from distill.mixture import Mixture
+    from distill.recipe import Recipe
     from distill.training import Schedule
+
+RUN_NOTE = (
+    "Results are kept by the hash of all that went into them: run again, a recipe reuses what is there, makes anew\n"
+    "exactly what a change touches, and goes on where it was interrupted.\n" + DATA_NOTE
+)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +30,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embedding-rate", type=float, default=1.0, help="times the rate (%(default)s)")
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0, help="time between checkpoints (%(default)s)")
     parser.add_argument("--gold-limit", type=int, default=12_000, help="sentences of each gold source (%(default)s)")
+    parser.add_argument("--gold-times", type=int, default=1, help="how often gold sources are repeated (%(default)s)")
     parser.add_argument("--massive-limit", type=int, default=1_500, help="lines of each MASSIVE locale (%(default)s)")
     parser.add_argument("--text-limit", type=int, default=12_000, help="unlabelled lines a language (%(default)s)")
     parser.add_argument(
@@ -81,6 +88,7 @@ def _mixture(arguments: argparse.Namespace) -> Mixture:
     return Mixture(
         wikiann=arguments.wikiann_limit,
         gold=arguments.gold_limit,
+        gold_times=arguments.gold_times,
         massive=arguments.massive_limit,
         text=arguments.text_limit,
         balance=arguments.balance,
@@ -137,58 +145,54 @@ def _run_teacher(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _student_arguments(parser: argparse.ArgumentParser) -> None:
-    _common(parser)
-    parser.add_argument("--teacher", type=Path, required=True, help="Hugging Face checkpoint that shares the tokenizer")
-    parser.add_argument("--embedding", type=int, default=96, help="E (%(default)s)")
-    parser.add_argument("--hidden", type=int, default=200, help="H per direction (%(default)s)")
-    parser.add_argument("--tokens", type=float, default=60e6, help="word-pieces of logit transfer (%(default)g)")
-    parser.add_argument("--label-tokens", type=float, default=20e6, help="word-pieces of labels after it (%(default)g)")
-    parser.add_argument("--learning-rate", type=float, default=3e-3, help="peak in transfer (%(default)s)")
-    parser.add_argument("--label-learning-rate", type=float, default=1e-3, help="peak on labels (%(default)s)")
-    parser.add_argument("--label-weight", type=float, default=0.0, help="of the label loss in transfer (%(default)s)")
-    parser.add_argument(
-        "--transfer-loss",
-        default="mse",
-        choices=["mse", "kl", "hard"],
-        help="imitate the teacher's logits, its distribution, or its best tags (%(default)s)",
-    )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of --transfer-loss kl (%(default)s)")
-    parser.add_argument(
-        "--cache-mode",
-        default="disk",
-        choices=["disk", "memory", "none"],
-        help="the teacher's answers: kept on disk, in memory, or asked for each batch (%(default)s)",
-    )
-    parser.add_argument("--transfer-pieces", type=float, help="word-pieces of the transfer set, drawn at random (all)")
-    parser.add_argument("--start", type=Path, help="student to go on from, in its own shape")
-    parser.add_argument("--evaluate-every", type=float, default=10e6, help="pieces between dev scores (%(default)g)")
+def _distill_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|report", help="what to do")
+    run = verbs.add_parser("run", help="run a recipe: every stage, variant and seed", description=RUN_NOTE)
+    run.add_argument("recipe", type=Path, help="recipe to run (TOML; keys: docs/distilling.md)")
+    run.add_argument("--out", type=Path, help="folder of the results (runs/NAME of the recipe)")
+    run.add_argument("--store", type=Path, default=Path("runs/artefacts"), help="artefacts (%(default)s)")
+    run.add_argument("--cache", type=Path, default=Path("runs/cache"), help="data, teacher's answers (%(default)s)")
+    run.add_argument("--jobs", type=int, default=1, help="variants at once, each with its share of cores (%(default)s)")
+    run.add_argument("--only", type=names, default="", help="these variants only (with commas)")
+    run.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s); bf16 on a GPU")
+    run.add_argument("--engine", choices=["local", "ray"], help="who runs the teacher (as the recipe says)")
+    report = verbs.add_parser("report", help="Markdown and plots of a run", description="Write report.md and plots.")
+    report.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the results, as `run --out` named it")
+    report.add_argument("--out", type=Path, help="folder for report.md and its plots (the run's own)")
 
 
-def _run_student(arguments: argparse.Namespace) -> int:
-    from distill.pipeline import run_student
+def _run_distill(arguments: argparse.Namespace) -> int:
+    if arguments.verb == "report":
+        from distill.study_report import write_report
 
-    run_student(
-        teacher=arguments.teacher,
-        tokenizer_path=arguments.tokenizer,
-        out=arguments.out,
-        cache=arguments.cache,
-        embedding=arguments.embedding,
-        hidden=arguments.hidden,
-        transfer=_schedule(arguments, arguments.tokens, arguments.learning_rate),
-        labels=_schedule(arguments, arguments.label_tokens, arguments.label_learning_rate),
-        mixture=_mixture(arguments),
-        label_weight=arguments.label_weight,
-        transfer_loss=arguments.transfer_loss,
-        temperature=arguments.temperature,
-        cache_mode=arguments.cache_mode,
-        transfer_pieces=None if arguments.transfer_pieces is None else int(arguments.transfer_pieces),
-        start=arguments.start,
-        device_name=arguments.device,
-        checkpoint_minutes=arguments.checkpoint_minutes,
-        evaluate_every=int(arguments.evaluate_every),
-    )
+        print(write_report(arguments.run_folder, arguments.out or arguments.run_folder))
+        return 0
+    from distill.recipe import load_recipe
+    from distill.studies import Place, best_run, run_recipe
+
+    recipe = load_recipe(arguments.recipe)
+    out = arguments.out or Path("runs") / recipe.name
+    place = Place(arguments.store, arguments.cache, arguments.device, arguments.engine)
+    results = run_recipe(arguments.recipe, out=out, place=place, jobs=arguments.jobs, only=arguments.only)
+    for run in results["runs"]:
+        whole = {part: run[part]["all"]["macro_f1"] for part in ("dev", "test", "gold") if part in run}
+        print(f"{run['variant']}, seed {run['seed']}: {whole}, {run['parameters']:,} parameters")
+    if recipe.bundle is not None:
+        return _bundle(recipe, arguments.store / best_run(results)["student"])
     return 0
+
+
+def _bundle(recipe: Recipe, student: Path) -> int:
+    """Export the best student as the recipe asks, by the command that is there for it."""
+    from onoma.cli import main
+
+    own = recipe.bundle
+    assert own is not None
+    words = ["export", "student", str(student), "--out", own.path, "--name", own.name]
+    words += ["--languages", ",".join(recipe.languages), "--training-json", str(student / "training.json")]
+    words += ["--licence", own.licence] if own.licence else []
+    words += ["--max-bytes", str(own.max_bytes)] if own.max_bytes is not None else []
+    return main(words)
 
 
 def _gazetteer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -229,9 +233,8 @@ train_teacher = Command(
 )
 distill = Command(
     name="distill",
-    help="distil a BiLSTM student from a teacher",
-    description="Regress the student on the teacher's logits over labelled and unlabelled text, then train on labels.\n"
-    "Interrupt it at will: the same command goes on from its last checkpoint.\n" + DATA_NOTE,
-    add_arguments=_student_arguments,
-    run=_run_student,
+    help="distil students from a teacher by a recipe, and report what every stage gave",
+    description="XtremeDistil by recipe: `onoma distill run RECIPE`, then `onoma distill report RUN`.\n" + RUN_NOTE,
+    add_arguments=_distill_arguments,
+    run=_run_distill,
 )

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, compress, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,7 @@ class Packed:
     :param tags: (sum T,) tag columns, int8; NO_TAG where there is no label (unlabelled text).
     :param offsets: (N + 1,) where each example starts.
     :param language: (N,) index into `languages`.
+    :param texts: (N,) the text of each example, for teachers with another vocabulary; None where nobody asked for it.
     """
 
     ids: NDArray[np.uint16]
@@ -42,6 +45,7 @@ class Packed:
     offsets: NDArray[np.int64]
     language: NDArray[np.int16]
     languages: tuple[str, ...]
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.language)
@@ -60,14 +64,19 @@ class Packed:
         """Write at once, uncompressed (it is a cache)."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npz")
-        np.savez(
-            temporary,
-            ids=self.ids,
-            tags=self.tags,
-            offsets=self.offsets,
-            language=self.language,
-            languages=np.array(self.languages),
-        )
+        arrays: dict[str, Any] = {
+            "ids": self.ids,
+            "tags": self.tags,
+            "offsets": self.offsets,
+            "language": self.language,
+            "languages": np.array(self.languages),
+        }
+        if self.texts is not None:
+            # Bytes and their borders: an array of strings would give every text the room of the longest.
+            coded = [text.encode("utf-8") for text in self.texts]
+            arrays["texts"] = np.frombuffer(b"".join(coded), dtype=np.uint8)
+            arrays["text_offsets"] = np.cumsum([0, *map(len, coded)])
+        np.savez(temporary, **arrays)
         temporary.replace(path)
 
     @classmethod
@@ -80,11 +89,16 @@ class Packed:
                 content["offsets"],
                 content["language"],
                 tuple(str(name) for name in content["languages"]),
+                _texts(content["texts"].tobytes(), content["text_offsets"]) if "texts" in content else None,
             )
 
 
+def _texts(coded: bytes, offsets: NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(coded[low:high].decode("utf-8") for low, high in pairwise(offsets.tolist()))
+
+
 def concatenate(parts: Sequence[Packed]) -> Packed:
-    """One Packed of several, in their order; languages are merged.
+    """One Packed of several, in their order; languages are merged; texts stay if all have them.
 
     :raises ValueError: if there is none.
     """
@@ -93,6 +107,7 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
     languages = tuple(sorted({name for part in parts for name in part.languages}))
     at = {name: index for index, name in enumerate(languages)}
     sizes = np.concatenate([part.lengths for part in parts])
+    texts = [part.texts for part in parts if part.texts is not None]
     return Packed(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.tags for part in parts]),
@@ -101,6 +116,7 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
             [np.array([at[name] for name in part.languages], dtype=np.int16)[part.language] for part in parts]
         ),
         languages,
+        tuple(chain.from_iterable(texts)) if len(texts) == len(parts) else None,
     )
 
 
@@ -117,7 +133,13 @@ def select(data: Packed, examples: slice | NDArray[np.bool_]) -> Packed:
     lengths = data.lengths
     inside = np.repeat(chosen, lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64)
-    return Packed(data.ids[inside], data.tags[inside], offsets, data.language[chosen], data.languages)
+    texts = None if data.texts is None else tuple(compress(data.texts, chosen.tolist()))
+    return Packed(data.ids[inside], data.tags[inside], offsets, data.language[chosen], data.languages, texts)
+
+
+def untagged(data: Packed) -> Packed:
+    """The same examples without their labels."""
+    return replace(data, tags=np.full_like(data.tags, NO_TAG))
 
 
 def sample(data: Packed, pieces: int, *, seed: int) -> Packed:
@@ -145,10 +167,15 @@ def training_encoder(tokenizer: Tokenizer, *, limit: int = 192) -> Encoder:
 
 
 def pack(
-    texts: Iterator[tuple[str, Sequence[tuple[int, int, str]] | None]], *, tokenizer: Tokenizer, language: str
+    texts: Iterator[tuple[str, Sequence[tuple[int, int, str]] | None]],
+    *,
+    tokenizer: Tokenizer,
+    language: str,
+    keep_texts: bool = False,
 ) -> Packed:
     """Pack texts with their entities (None: unlabelled) as the service would segment and window them.
 
+    :param keep_texts: keep each example's text; the few whose text alone gives other pieces are left out.
     :raises ValueError: if the vocabulary does not fit the 16 bits of an id.
     """
     if tokenizer.get_vocab_size() > MAX_VOCABULARY:
@@ -157,10 +184,13 @@ def pack(
     encoder = training_encoder(tokenizer)
     ids: list[NDArray[np.uint16]] = []
     tags: list[NDArray[np.int8]] = []
+    kept: list[str] = []
     chunk: list[tuple[str, Sequence[tuple[int, int, str]] | None]] = []
 
     def flush() -> None:
-        for (_, entities), encoded in zip(chunk, encoder.encode([text for text, _ in chunk]), strict=True):
+        slices: list[str] = []
+        first = len(ids)
+        for (text, entities), encoded in zip(chunk, encoder.encode([text for text, _ in chunk]), strict=True):
             for segment in encoded.segments:
                 if entities is None:
                     own = np.full(len(segment.ids), NO_TAG, dtype=np.int8)
@@ -169,6 +199,13 @@ def pack(
                 for window in segment.windows:
                     ids.append(segment.ids[window.low : window.high].astype(np.uint16))
                     tags.append(own[window.low : window.high])
+                    if keep_texts:
+                        slices.append(text[segment.starts[window.low] : segment.ends[window.high - 1]])
+        if keep_texts:
+            again = [np.concatenate([np.empty(0, np.int64), *one.inputs]) for one in encoder.encode(slices)]
+            same = [np.array_equal(one, other) for one, other in zip(again, ids[first:], strict=True)]
+            ids[first:], tags[first:] = compress(ids[first:], same), compress(tags[first:], same)
+            kept.extend(compress(slices, same))
         chunk.clear()
 
     for entry in texts:
@@ -182,6 +219,7 @@ def pack(
         np.concatenate([[0], np.cumsum([len(one) for one in ids])]).astype(np.int64),
         np.zeros(len(ids), dtype=np.int16),
         (language,),
+        tuple(kept) if keep_texts else None,
     )
 
 
@@ -190,11 +228,20 @@ def _key(**facts: object) -> str:
 
 
 def packed_split(
-    source: str, language: str, split: str, *, tokenizer_path: Path, cache: Path, raw: bool, limit: int | None = None
+    source: str,
+    language: str,
+    split: str,
+    *,
+    tokenizer_path: Path,
+    cache: Path,
+    raw: bool,
+    limit: int | None = None,
+    texts: bool = False,
 ) -> Packed:
     """One labelled split, packed; from the cache if nothing that went into it changed."""
     path = ner_path(source, language, split)
-    key = _key(data=sha256(path), tokenizer=sha256(tokenizer_path), raw=raw, limit=limit, version=PACK_VERSION)
+    facts = {"raw": raw, "limit": limit, **({"texts": "utf-8"} if texts else {})}
+    key = _key(data=sha256(path), tokenizer=sha256(tokenizer_path), version=PACK_VERSION, **facts)
     target = cache / f"{source}-{language}-{split}-{key}.npz"
     if not target.exists():
         sentences = read_split(source, language, split)[:limit]
@@ -202,17 +249,20 @@ def packed_split(
             (as_text(sentence, raw=raw) for sentence in sentences),
             tokenizer=Tokenizer.from_file(str(tokenizer_path)),
             language=language,
+            keep_texts=texts,
         )
         made.save(target)
         read_split.cache_clear()
     return Packed.load(target)
 
 
-def packed_text(language: str, *, tokenizer_path: Path, cache: Path, limit: int) -> Packed:
+def packed_text(language: str, *, tokenizer_path: Path, cache: Path, limit: int, texts: bool = False) -> Packed:
     """At most `limit` unlabelled lines of one language, packed and cached likewise."""
-    key = _key(text=language, tokenizer=sha256(tokenizer_path), limit=limit, version=PACK_VERSION)
+    facts = {"limit": limit, **({"texts": "utf-8"} if texts else {})}
+    key = _key(text=language, tokenizer=sha256(tokenizer_path), version=PACK_VERSION, **facts)
     target = cache / f"text-{language}-{key}.npz"
     if not target.exists():
         lines = ((line, None) for line in read_text(language, limit))
-        pack(lines, tokenizer=Tokenizer.from_file(str(tokenizer_path)), language=language).save(target)
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        pack(lines, tokenizer=tokenizer, language=language, keep_texts=texts).save(target)
     return Packed.load(target)

@@ -53,10 +53,15 @@ def _regroup(data: Packed, order: NDArray[np.int64], heads: NDArray[np.bool_]) -
     lengths = data.lengths[order]
     begins = np.cumsum(lengths) - lengths
     positions = laid_end_to_end(data.offsets[order], lengths)
+    texts = None
+    if data.texts is not None:
+        groups = np.split(order, np.flatnonzero(heads))[1:]  # nothing stands before the first head
+        texts = tuple(" ".join(data.texts[at] for at in group) for group in groups)
     return Packed(
         data.ids[positions],
         data.tags[positions],
         np.append(begins[heads], data.pieces).astype(np.int64),
         data.language[order][heads],
         data.languages,
+        texts,
     )

@@ -61,13 +61,16 @@ class Mixture:
 
     Text is raw: spaces never reach the model, so joined tokens give nearly the same pieces. Only the character tokens
     of the languages in `joined` come out differently, and come in both forms. A WikiANN language with fewer than 10,000
-    sentences is repeated up to that size, at most `balance` times. In a share of `mentions` of the labelled examples
+    sentences is repeated up to that size, at most `balance` times; the gold sources (all but WikiANN and MASSIVE) are
+    repeated `gold_times`, for they are what users' texts look like. In a share of `mentions` of the labelled examples
     entities change places, also with the names in the file `gazetteer` (see distill.mentions, distill.gazetteer); a
-    share of `together` is put together (see distill.joining).
+    share of `together` is put together (see distill.joining). `languages` leaves out all others; `texts` keeps the
+    texts, for a teacher with another vocabulary.
     """
 
     wikiann: int | None = None
     gold: int = 12_000
+    gold_times: int = 1
     massive: int = 1_500
     text: int = 12_000
     balance: int = 4
@@ -75,8 +78,12 @@ class Mixture:
     mentions: float = 0.0
     gazetteer: str | None = None
     together: float = 0.3
+    languages: tuple[str, ...] = ()
+    texts: bool = False
 
     def __post_init__(self) -> None:
+        if self.texts and self.mentions:
+            raise ValueError(f"replaced mentions have no text: with texts, mentions must be 0, got {self.mentions}")
         if self.gazetteer is not None and not self.mentions:
             raise ValueError(f"gazetteer {self.gazetteer} has no effect without mentions above 0, got {self.mentions}")
 
@@ -95,6 +102,8 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
         limit = mixture.wikiann if source == "wikiann" else other
         if limit != 0:
             for language in _training_languages(source):
+                if mixture.languages and language not in mixture.languages:
+                    continue
                 jobs.append((source, language, limit, True))
                 if source == "wikiann" and language in mixture.joined:
                     jobs.append((source, language, limit, False))
@@ -103,10 +112,21 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     parts: list[Packed] = []
     for source, language, limit, raw in follow(jobs, "labelled data"):
         part = packed_split(
-            source, language, "train", tokenizer_path=tokenizer_path, cache=cache, raw=raw, limit=limit
+            source,
+            language,
+            "train",
+            tokenizer_path=tokenizer_path,
+            cache=cache,
+            raw=raw,
+            limit=limit,
+            texts=mixture.texts,
         )
-        times = -(-BALANCED_SIZE // max(1, len(part))) if source == "wikiann" else 1
-        parts += [part] * max(1, min(mixture.balance, times))
+        times = 1
+        if source == "wikiann":
+            times = min(mixture.balance, -(-BALANCED_SIZE // max(1, len(part))))
+        elif source != "massive_ner":
+            times = mixture.gold_times
+        parts += [part] * max(1, times)
     data = concatenate(parts)
     if mixture.mentions:
         latin = latin_pieces(Tokenizer.from_file(str(tokenizer_path)))
@@ -119,9 +139,9 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
 
 def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     """Unlabelled lines of every language onoma cares about."""
-    wanted = sorted((set(WIKIANN_45) | set(EXTRA_TEXT)) & set(text_languages()))
+    wanted = sorted(set(mixture.languages or (*WIKIANN_45, *EXTRA_TEXT)) & set(text_languages()))
     lines = [
-        packed_text(language, tokenizer_path=tokenizer_path, cache=cache, limit=mixture.text)
+        packed_text(language, tokenizer_path=tokenizer_path, cache=cache, limit=mixture.text, texts=mixture.texts)
         for language in follow(wanted, "unlabelled text")
     ]
     return join_examples(concatenate(lines), share=mixture.together)

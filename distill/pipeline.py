@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +14,15 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from distill.batches import Batch
 from distill.console import console
-from distill.corpora import WIKIANN_45, read_split
-from distill.dataset import LABELS, NO_TAG, Packed, concatenate, sample
+from distill.dataset import NO_TAG, Packed, concatenate
 from distill.evaluation import evaluate
 from distill.files import write_json
-from distill.losses import Imitation
-from distill.mixture import TEXT_SOURCES, Mixture, data_hashes, data_licences, labelled, unlabelled
+from distill.mixture import Mixture, data_hashes, data_licences, labelled, unlabelled
 from distill.students import (
     WEIGHTS_FILE,
-    BiLstmTagger,
-    StudentConfig,
-    init_embedding_by_svd,
     load_student,
     parameter_count,
-    save_student,
 )
-from distill.teacher_cache import Mode, teacher_targets
 from distill.teachers import (
     TeacherConfig,
     build_on_body,
@@ -43,7 +35,7 @@ from distill.teachers import (
 from distill.tokenizer import MASK
 from distill.torch_model import torch_tagger
 from distill.training import Evaluate, LossFunction, Schedule, choose_device, train
-from distill.transfer import TransferLoss, TutoredLoss, supervised_loss
+from distill.transfer import TutoredLoss
 from distill.vectors import piece_vectors
 from onoma.bundle import sha256
 
@@ -167,112 +159,3 @@ def run_teacher(
             "tokenizer": sha256(tokenizer_path),
         },
     )
-
-
-def run_student(
-    *,
-    teacher: Path,
-    tokenizer_path: Path,
-    out: Path,
-    cache: Path,
-    embedding: int,
-    hidden: int,
-    transfer: Schedule,
-    labels: Schedule,
-    mixture: Mixture,
-    label_weight: float = 0.0,
-    transfer_pieces: int | None = None,
-    transfer_loss: Imitation = "mse",
-    temperature: float = 1.0,
-    cache_mode: Mode = "disk",
-    start: Path | None = None,
-    device_name: str = "auto",
-    checkpoint_minutes: float = 5.0,
-    evaluate_every: int = 10_000_000,
-) -> None:
-    """Distil a BiLSTM student: teacher logits on labelled and unlabelled text, then gold labels. Resumable.
-
-    :param transfer: schedule of the imitation, and `labels` of what follows; a step of no tokens is left out.
-    :param transfer_pieces: size of the transfer set, drawn from labelled and unlabelled text; None for all of it.
-    :param label_weight: weight of the label loss beside the logit loss in the first step.
-    :param transfer_loss: how the teacher is imitated; see distill.losses. The temperature is for `kl`.
-    :param cache_mode: where the teacher's answers lie; see distill.teacher_cache.
-    :param start: a student to go on from in its own shape, instead of the teacher's embeddings.
-    """
-    began = time.monotonic()
-    device = choose_device(device_name)
-    tokenizer = Tokenizer.from_file(str(tokenizer_path))
-    teacher_model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(str(teacher))
-    theirs = tuple(teacher_model.config.id2label[column] for column in range(teacher_model.config.num_labels))
-    if theirs != LABELS.tags:
-        raise ValueError(f"labels differ: the teacher has {list(theirs)}, the student {list(LABELS.tags)}")
-    own = teacher / "tokenizer.json"
-    if own.exists() and Tokenizer.from_file(str(own)).get_vocab() != tokenizer.get_vocab():
-        raise ValueError(f"teacher and student must share one vocabulary: {own} and {tokenizer_path} differ")
-    gold = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache)
-    data = gold
-    if mixture.text and transfer.tokens:
-        data = concatenate([gold, unlabelled(mixture, tokenizer_path=tokenizer_path, cache=cache)])
-    if transfer_pieces is not None:
-        data = sample(data, transfer_pieces, seed=transfer.seed)
-    console.log(f"student: {data.pieces / 1e6:.1f}M pieces to transfer on, {gold.pieces / 1e6:.1f}M labelled")
-    teacher_hash = sha256(teacher / "model.safetensors")
-    torch.manual_seed(transfer.seed)
-    config = StudentConfig(tokenizer.get_vocab_size(), embedding, hidden, LABELS.tags)
-    student = BiLstmTagger(config) if start is None else load_student(start)
-    config = student.config
-    if start is None:
-        init_embedding_by_svd(student, teacher_model.get_input_embeddings().weight.detach())
-    imitation: dict[str, Any] = {"kind": transfer_loss, "temperature": temperature}
-    facts = {"teacher": teacher_hash, "student": asdict(config), "label_weight": label_weight, "start": str(start)}
-    facts |= imitation
-    score = dev_scorer(tokenizer)
-    if transfer.tokens:
-        targets = teacher_targets(
-            teacher_model, data, mode=cache_mode, cache=cache, fingerprint=teacher_hash, device=device
-        )
-        loss = TransferLoss(targets, imitation=1.0, labels=label_weight, **imitation)
-        train(
-            student, data, loss, schedule=transfer,
-            folder=out / "transfer", device=device, name="transfer", facts=facts, evaluate=score,
-            evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
-        )
-    del teacher_model
-    after_transfer = score(student.to("cpu").eval())
-    if labels.tokens:
-        train(
-            student, gold, supervised_loss, schedule=labels,
-            folder=out / "labels", device=device, name="labels", facts=facts | {"after": asdict(transfer)},
-            evaluate=score, evaluate_every=evaluate_every, checkpoint_minutes=checkpoint_minutes,
-        )
-    student.to("cpu").eval()
-    after_labels = score(student)
-    save_student(student, out)
-    (out / "tokenizer.json").write_bytes(tokenizer_path.read_bytes())
-    write_json(
-        out / "training.json",
-        {
-            "architecture": f"bilstm E={config.embedding} H={config.hidden}",
-            "parameters": parameter_count(student),
-            "teacher": teacher_hash,
-            "start": None if start is None else sha256(start / WEIGHTS_FILE),
-            "transfer": asdict(transfer),
-            "labels": asdict(labels),
-            "label_weight": label_weight,
-            "transfer_loss": imitation,
-            "dev_after_transfer": after_transfer,
-            "dev_after_labels": after_labels,
-            "mixture": asdict(mixture),
-            "transfer_pieces": data.pieces,
-            "label_pieces": gold.pieces,
-            "seed": transfer.seed,
-            "minutes": round((time.monotonic() - began) / 60, 1),
-            "data": data_hashes(mixture),
-            "licences": data_licences(),
-            "unlabelled_text": TEXT_SOURCES if mixture.text else None,
-            "tokenizer": sha256(tokenizer_path),
-            "dev_split_languages": list(DEV_LANGUAGES),
-            "languages": WIKIANN_45,
-        },
-    )
-    read_split.cache_clear()

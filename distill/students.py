@@ -1,25 +1,34 @@
-"""Students: the BiLSTM tagger of XtremeDistil (Mukherjee & Awadallah 2020, section 3)."""
+"""Students: embedding, encoder, an optional projection into the teacher's space, head (XtremeDistil, section 3)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn import functional as F
 
+from distill.encoders import BiLstmEncoder, ConvEncoder, TransformerEncoder
 from distill.files import write_json
 
 CONFIG_FILE = "student.json"
 WEIGHTS_FILE = "model.safetensors"
 
+Kind = Literal["bilstm", "conv", "transformer"]
+Activation = Literal["linear", "gelu"]
+
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """Shape of a student: V pieces, E-dimensional embeddings, H hidden units per direction, C tags."""
+    """Shape of a student: V pieces, E-dimensional embeddings, H hidden units (per direction of a BiLSTM), C tags.
+
+    `layers` counts those of a `conv` or `transformer`, `kernel` is the width of a convolution, `heads` are a
+    Transformer's. `projection` is the teacher's width D, or 0 for a head on the encoder's states.
+    """
 
     vocabulary: int
     embedding: int
@@ -27,36 +36,87 @@ class StudentConfig:
     labels: tuple[str, ...]
     pad_id: int = 0
     dropout: float = 0.2
+    kind: Kind = "bilstm"
+    layers: int = 1
+    kernel: int = 5
+    heads: int = 4
+    projection: int = 0
+    activation: Activation = "linear"
 
 
-class BiLstmTagger(nn.Module):
-    """Embedding -> dropout -> one BiLSTM layer -> dropout -> linear head on h (eq. 1; no projection remains)."""
+def build_encoder(config: StudentConfig) -> BiLstmEncoder | ConvEncoder | TransformerEncoder:
+    """The encoder of the shape's kind, with random weights.
+
+    :raises ValueError: for another kind.
+    """
+    match config.kind:
+        case "bilstm":
+            return BiLstmEncoder(config.embedding, config.hidden)
+        case "conv":
+            return ConvEncoder(
+                config.embedding, config.hidden, layers=config.layers, kernel=config.kernel, dropout=config.dropout
+            )
+        case "transformer":
+            return TransformerEncoder(
+                config.embedding, config.hidden, layers=config.layers, heads=config.heads, dropout=config.dropout
+            )
+    raise ValueError(f"a student is bilstm, conv or transformer, got {config.kind!r}")
+
+
+class Student(nn.Module):
+    """Embedding -> dropout -> encoder -> dropout -> (projection -> dropout ->) linear head.
+
+    Eq. (3) puts the head on the encoder's states; the paper's code, and its tables of stages and sizes, put it on the
+    projection that learns the teacher's representation (eq. 5). So it is here while there is a projection; a linear
+    one then folds into the head (`folded`).
+    """
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=config.pad_id)
-        self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True, bidirectional=True)
+        self.encoder = build_encoder(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(2 * config.hidden, len(config.labels))
+        self.projection = nn.Linear(self.encoder.width, config.projection) if config.projection else None
+        self.head = nn.Linear(config.projection or self.encoder.width, len(config.labels))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, *, represent: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (B, T, C) of right-padded piece ids (B, T); padding never changes the logits of real pieces.
 
-        Rows of equal length, as the training batches have, skip the packing, which costs a third of the time on CPU.
+        :param represent: also return what the head reads, before dropout: the projection (B, T, D), or the encoder's
+            states (B, T, S). One call gives both, as training on several GPUs needs.
         """
-        lengths = attention_mask.sum(dim=1)
-        vectors = self.dropout(self.embedding(input_ids))
-        if int(lengths.min()) == input_ids.shape[1]:
-            states, _ = self.lstm(vectors)
-        else:
-            packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])
+        states: Tensor = self.encoder(self.dropout(self.embedding(input_ids)), attention_mask)
+        if self.projection is not None:
+            states = self.projection(self.dropout(states))
+            states = F.gelu(states) if self.config.activation == "gelu" else states
         logits: Tensor = self.head(self.dropout(states))
-        return logits
+        return (logits, states) if represent else logits
+
+    def layers(self) -> list[tuple[str, nn.Module]]:
+        """The layers from the top down: the order in which gradual unfreezing thaws them (Algorithm 1)."""
+        found: list[tuple[str, nn.Module]] = [("head", self.head)]
+        if self.projection is not None:
+            found.append(("projection", self.projection))
+        return [*found, ("encoder", self.encoder), ("embedding", self.embedding)]
 
 
-def save_student(model: BiLstmTagger, folder: Path) -> None:
+@torch.no_grad()
+def folded(model: Student) -> Student:
+    """The same function without its projection, where that is linear; else the model itself."""
+    if model.projection is None or model.config.activation != "linear":
+        return model
+    smaller = Student(replace(model.config, projection=0))
+    smaller.embedding.load_state_dict(model.embedding.state_dict())
+    smaller.encoder.load_state_dict(model.encoder.state_dict())
+    smaller.head.weight.copy_(model.head.weight @ model.projection.weight)
+    smaller.head.bias.copy_(model.head.weight @ model.projection.bias + model.head.bias)
+    return smaller.train(model.training)
+
+
+def save_student(model: Student, folder: Path) -> None:
     """Write the student's shape and fp32 weights; the config last, so that a half-written student never loads."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (WEIGHTS_FILE + ".tmp")
@@ -65,10 +125,10 @@ def save_student(model: BiLstmTagger, folder: Path) -> None:
     write_json(folder / CONFIG_FILE, asdict(model.config))
 
 
-def load_student(folder: Path) -> BiLstmTagger:
+def load_student(folder: Path) -> Student:
     """Read a student that `save_student` wrote, on the CPU and in eval mode."""
     content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    model = BiLstmTagger(StudentConfig(**{**content, "labels": tuple(content["labels"])}))
+    model = Student(StudentConfig(**{**content, "labels": tuple(content["labels"])}))
     model.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
     return model.eval()
 
@@ -76,22 +136,3 @@ def load_student(folder: Path) -> BiLstmTagger:
 def parameter_count(model: nn.Module) -> int:
     """Number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-@torch.no_grad()
-def init_embedding_by_svd(model: BiLstmTagger, teacher_embedding: Tensor) -> None:
-    """Start the embeddings from the best rank-E approximation of the teacher's (V, D) (section 3.1).
-
-    Column i is u_i * s_i of V = U S W^T, scaled so that the mean row norm is 1.
-    """
-    width = model.config.embedding
-    if teacher_embedding.shape[0] != model.config.vocabulary:
-        sizes = f"{teacher_embedding.shape[0]} and {model.config.vocabulary} pieces"
-        raise ValueError(f"teacher and student must share one vocabulary: {sizes}")
-    matrix = teacher_embedding.float()
-    # Eigenvectors of the small (D, D) Gram matrix give the same subspace as a full SVD of (V, D), faster.
-    values, vectors = torch.linalg.eigh(matrix.T @ matrix)
-    reduced = matrix @ vectors[:, values.argsort(descending=True)[:width]]
-    reduced = reduced / reduced.norm(dim=1).mean().clamp_min(1e-6)
-    model.embedding.weight[:, : reduced.shape[1]] = reduced
-    model.embedding.weight[model.config.pad_id] = 0

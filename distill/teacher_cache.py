@@ -1,25 +1,25 @@
 """What the teacher says about every piece of the transfer set: computed once, or as it is needed.
 
-On disk lie shards of logits and chosen hidden states in fp16, memory-mapped when read, with their SHA-256 in the
-manifest. A shard is written under a temporary name, renamed when whole and only then listed, so a run that breaks off
-goes on with the next one and half a shard is never read.
+On disk lie shards of logits and chosen hidden states in fp16, memory-mapped when read, each with a manifest of their
+SHA-256. Arrays are written under a temporary name and renamed when whole, the manifest last: a run that breaks off goes
+on with the next shard, and half a shard is never read. Shards are independent, so that many workers can write them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.batches import Batch, epoch_batches, gather, piece_positions
+from distill.alignment import Answers, Targets
+from distill.batches import Batch, epoch_batches, piece_positions
 from distill.console import console, follow
 from distill.dataset import Packed, select
 from distill.files import write_array, write_json
@@ -27,16 +27,7 @@ from onoma.bundle import sha256
 
 Mode = Literal["disk", "memory", "none"]
 Halves = NDArray[np.float16]
-MANIFEST = "manifest.json"
 LOGITS = "logits"
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """The teacher's logits (B, T, C) of a batch, and its hidden states (B, T, D) by layer, in fp32."""
-
-    logits: Tensor
-    hidden: dict[int, Tensor] = field(default_factory=dict)
 
 
 class TargetSource(Protocol):
@@ -47,26 +38,20 @@ class TargetSource(Protocol):
         ...
 
 
-@torch.no_grad()
-def teacher_outputs(model: nn.Module, ids: Tensor, layers: Sequence[int] = ()) -> Targets:
-    """Logits and hidden states of a Hugging Face token classifier for (B, T) ids without padding.
-
-    :param layers: 0 is the embeddings' output, k that of the k-th layer; negative ones count from the last.
-    """
-    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=ids.device.type == "cuda"):
-        output = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=bool(layers))
-    return Targets(output.logits.float(), {layer: output.hidden_states[layer].float() for layer in layers})
-
-
 class LiveTargets:
     """Asks the teacher for each batch: no disk, no memory, the teacher's time in every epoch."""
 
-    def __init__(self, model: nn.Module, *, layers: Sequence[int], device: torch.device) -> None:
-        self._model, self._layers = model.to(device).eval(), tuple(layers)
+    def __init__(self, answers: Answers, data: Packed) -> None:
+        self._answers, self._data = answers, data
 
     def __call__(self, batch: Batch) -> Targets:
         """Targets of one batch."""
-        return teacher_outputs(self._model, batch.ids, self._layers)
+        return moved(self._answers(self._data, batch.index), batch.ids.device)
+
+
+def moved(targets: Targets, device: torch.device) -> Targets:
+    """The same targets on another device."""
+    return Targets(targets.logits.to(device), {layer: rows.to(device) for layer, rows in targets.hidden.items()})
 
 
 class StoredTargets:
@@ -83,6 +68,10 @@ class StoredTargets:
         logits = found.pop(LOGITS)
         return Targets(logits, {int(name.removeprefix("hidden")): rows for name, rows in found.items()})
 
+    def without_states(self) -> StoredTargets:
+        """The logits alone: nothing else is read."""
+        return StoredTargets(self._data, {LOGITS: self._parts[LOGITS]})
+
     def _rows(self, name: str, positions: NDArray[np.int64]) -> Tensor:
         parts = self._parts[name]
         rows = np.empty((*positions.shape, parts[0].shape[1]), dtype=np.float32)
@@ -94,81 +83,68 @@ class StoredTargets:
 
 
 def teacher_targets(
-    model: nn.Module,
+    answers: Answers,
     data: Packed,
     *,
     mode: Mode,
     cache: Path,
     fingerprint: str,
-    device: torch.device,
-    layers: Sequence[int] = (),
     shard_pieces: int = 2_000_000,
     batch_tokens: int = 16_384,
 ) -> TargetSource:
     """The teacher's targets for `data`, from the cache if this teacher has seen this data.
 
     :param mode: `disk` for shards under `cache`, `memory` for arrays in memory, `none` to ask the teacher each time.
-    :param fingerprint: what tells this teacher from others, such as the hash of its weights.
+    :param fingerprint: what tells these answers from others: the hash of the weights, the layers, the tokenizer.
     :raises ValueError: if the mode is another, or there are no examples.
     """
     if mode == "none":
-        return LiveTargets(model, layers=layers, device=device)
+        return LiveTargets(answers, data)
     if mode not in ("disk", "memory"):
         raise ValueError(f"cache must be disk, memory or none, got {mode!r}")
+    shards = cut(data, shard_pieces)
+    if mode == "memory":
+        made = [label_shard(answers, select(data, one), batch_tokens=batch_tokens) for one in shards]
+        return StoredTargets(data, {name: [shard[name] for shard in made] for name in made[0]})
+    folder = shard_folder(cache, data, fingerprint=fingerprint, shard_pieces=shard_pieces)
+    for number in missing_shards(folder, len(shards)):
+        write_shard(folder, number, label_shard(answers, select(data, shards[number]), batch_tokens=batch_tokens))
+        console.log(f"teacher: shard {number + 1} of {len(shards)}")
+    return stored_targets(folder, data, len(shards))
+
+
+def cut(data: Packed, pieces: int) -> list[slice]:
+    """The examples of each shard: about `pieces` pieces, at least one.
+
+    :raises ValueError: if there are no pieces at all.
+    """
     if not data.pieces:
         raise ValueError("the transfer set is empty")
-    model.to(device).eval()
-    shards = list(_shards(data, shard_pieces))
-    if mode == "memory":
-        made = [_compute(model, one, layers=layers, device=device, batch_tokens=batch_tokens) for one in shards]
-        return StoredTargets(data, {name: [shard[name] for shard in made] for name in made[0]})
-    folder = cache / f"teacher-{_key(data, fingerprint, layers, shard_pieces)}"
-    files = _read_manifest(folder)
-    for number, shard in enumerate(shards):
-        if number < len(files) and all(_intact(folder / name, digest) for name, digest in files[number].items()):
-            continue
-        rows = _compute(model, shard, layers=layers, device=device, batch_tokens=batch_tokens)
-        files[number:] = [_write(folder, number, rows), *files[number + 1 :]]
-        write_json(folder / MANIFEST, {"teacher": fingerprint, "pieces": data.pieces, "shards": files})
-        console.log(f"teacher: shard {number + 1} of {len(shards)}")
-    parts: dict[str, list[Halves]] = {}
-    for shard_files in files:
-        for name in shard_files:
-            parts.setdefault(name.rpartition("-")[0], []).append(np.load(folder / name, mmap_mode="r"))
-    return StoredTargets(data, parts)
+    cuts = np.searchsorted(data.offsets, np.arange(pieces, data.pieces, pieces)).tolist()
+    borders = pairwise([0, *cuts, len(data)])
+    return [slice(low, high) for low, high in borders if data.offsets[low] < data.offsets[high]]
 
 
-def _shards(data: Packed, pieces: int) -> Iterator[Packed]:
-    """The data cut at example borders into parts of about `pieces` pieces."""
-    cuts = np.searchsorted(data.offsets, np.arange(pieces, data.pieces, pieces))
-    for low, high in zip([0, *cuts], [*cuts, len(data)], strict=True):
-        if data.offsets[low] < data.offsets[high]:
-            yield select(data, slice(low, high))
-
-
-def _key(data: Packed, fingerprint: str, layers: Sequence[int], shard_pieces: int) -> str:
-    digest = hashlib.sha256(json.dumps([fingerprint, list(layers), shard_pieces]).encode())
+def shard_folder(cache: Path, data: Packed, *, fingerprint: str, shard_pieces: int) -> Path:
+    """Where the shards of this teacher's answers for this data lie."""
+    digest = hashlib.sha256(json.dumps([fingerprint, shard_pieces]).encode())
     for array in (data.ids, data.offsets):
         digest.update(array.tobytes())
-    return digest.hexdigest()[:20]
+    for text in data.texts or ():  # unlike texts can have like pieces: `<unk>` is any character
+        digest.update(text.encode("utf-8") + b"\0")
+    return cache / f"teacher-{digest.hexdigest()[:20]}"
 
 
-def _read_manifest(folder: Path) -> list[dict[str, str]]:
-    path = folder / MANIFEST
-    return list(json.loads(path.read_text(encoding="utf-8"))["shards"]) if path.exists() else []
+def missing_shards(folder: Path, count: int) -> list[int]:
+    """Numbers of the shards, of `count`, that are not there whole."""
+    return [number for number in range(count) if not _intact(folder, number)]
 
 
-def _intact(path: Path, digest: str) -> bool:
-    return path.exists() and sha256(path) == digest
-
-
-def _compute(
-    model: nn.Module, data: Packed, *, layers: Sequence[int], device: torch.device, batch_tokens: int
-) -> dict[str, Halves]:
+def label_shard(answers: Answers, data: Packed, *, batch_tokens: int = 16_384) -> dict[str, Halves]:
     """(pieces, C) logits and (pieces, D) hidden states of every piece."""
     made: dict[str, Halves] = {}
     for index in follow(epoch_batches(data, batch_tokens=batch_tokens, seed=0, epoch=0), "teacher"):
-        targets = teacher_outputs(model, gather(data, index).ids.to(device), layers)
+        targets = answers(data, index)
         found = {LOGITS: targets.logits, **{f"hidden{layer}": rows for layer, rows in targets.hidden.items()}}
         positions = piece_positions(data, index)
         for name, rows in found.items():
@@ -178,11 +154,32 @@ def _compute(
     return made
 
 
-def _write(folder: Path, number: int, rows: dict[str, Halves]) -> dict[str, str]:
-    """Write one shard's arrays; returns file names with their SHA-256."""
+def write_shard(folder: Path, number: int, rows: dict[str, Halves]) -> None:
+    """Write one shard's arrays, then its manifest with their SHA-256: without it the shard does not count."""
     files = {}
     for name, array in rows.items():
         path = folder / f"{name}-{number:05}.npy"
         write_array(path, array)
         files[path.name] = sha256(path)
-    return files
+    write_json(_manifest(folder, number), files)
+
+
+def stored_targets(folder: Path, data: Packed, count: int) -> StoredTargets:
+    """The targets in `count` whole shards, memory-mapped."""
+    parts: dict[str, list[Halves]] = {}
+    for number in range(count):
+        for name in json.loads(_manifest(folder, number).read_text(encoding="utf-8")):
+            parts.setdefault(name.rpartition("-")[0], []).append(np.load(folder / name, mmap_mode="r"))
+    return StoredTargets(data, parts)
+
+
+def _manifest(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05}.json"
+
+
+def _intact(folder: Path, number: int) -> bool:
+    path = _manifest(folder, number)
+    if not path.exists():
+        return False
+    files = json.loads(path.read_text(encoding="utf-8"))
+    return all((folder / name).exists() and sha256(folder / name) == digest for name, digest in files.items())

@@ -1,7 +1,8 @@
-"""The training loop: any model and loss, on CPU or GPU, resumable at any step.
+"""The training loop: any model and loss, on CPU, GPU or several (accelerate), resumable at any step.
 
-A run is a folder with `checkpoint.pt` (model, optimizer, step, random states) and `log.jsonl`. The order of batches
-depends only on seed and epoch, so a resumed run goes on exactly where it stopped.
+A run is a folder with `checkpoint.pt` (model, optimizer, step, weights to keep) and `log.jsonl`. The order of batches
+depends only on seed and epoch, and what is drawn at random in a step (dropout) only on seed, step and process, so a
+resumed run goes on exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from distill.batches import Batch, epoch_batches, gather
 from distill.console import console
 from distill.dataset import Packed
+from distill.keeping import Keep, Keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class _State:
     done: int = 0
     epoch: int = 0
     batch: int = 0
+    taken: int = 0  # pieces of the present step, over all processes
 
 
 def _save(path: Path, **content: Any) -> None:
@@ -99,6 +106,19 @@ def fingerprint(data: Packed, schedule: Schedule, **facts: Any) -> str:
     return digest.hexdigest()
 
 
+def accelerator_for(device: torch.device) -> Accelerator:
+    """What runs the steps. Started by `accelerate launch` or torchrun, every process takes its share of the batches.
+
+    Accelerate keeps one state for the whole process, whatever later calls ask for. So it only learns the device where
+    it must choose one for each process; otherwise models and batches are put where they belong without it.
+    """
+    launched = "LOCAL_RANK" in os.environ
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a stage may leave the head out
+    return Accelerator(
+        cpu=not launched or device.type == "cpu", device_placement=False, mixed_precision="no", kwargs_handlers=[unused]
+    )
+
+
 def train(
     model: nn.Module,
     data: Packed,
@@ -107,6 +127,7 @@ def train(
     schedule: Schedule,
     folder: Path,
     evaluate: Evaluate | None = None,
+    keep: Keep = "last",
     device: torch.device | None = None,
     checkpoint_minutes: float = 5.0,
     evaluate_every: int = 0,
@@ -115,17 +136,34 @@ def train(
 ) -> nn.Module:
     """Train until `schedule.tokens` pieces were seen; resume if `folder` holds this very run's checkpoint.
 
+    Parameters that need no gradient stay as they are. Several processes need one folder that all of them see; the first
+    one writes it, and its scores count.
+
     :param evaluate_every: pieces between evaluations on dev (0: never).
-    :raises ValueError: if the folder's checkpoint belongs to other data, schedule or facts.
+    :param keep: which weights to end with, by the `score` of the evaluations; see distill.keeping.
+    :raises ValueError: if the folder's checkpoint belongs to other data, schedule or facts, an epoch has fewer batches
+        than there are processes, or weights are to be kept by score and there are no evaluations.
+    :raises FloatingPointError: if the gradients are no longer finite.
     """
     device = device or choose_device()
+    if keep != "last" and (evaluate is None or not evaluate_every):
+        raise ValueError(f"keep is {keep!r}, but nothing is ever evaluated")
+    accelerator = accelerator_for(device)
+    if accelerator.use_distributed and device.type != "cpu":  # torch.load cannot put anything on accelerate's "cpu:0"
+        device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
-    own = fingerprint(data, schedule, **(facts or {}))
+    keeper = Keeper(keep)
+    own = fingerprint(data, schedule, keep=keep, evaluate_every=evaluate_every, about=facts or {})
     path = folder / "checkpoint.pt"
-    torch.manual_seed(schedule.seed)
     model.to(device).train()
-    optimizer = build_optimizer(model, schedule)
+    optimizer = accelerator.prepare(build_optimizer(model, schedule))
+    parallel: nn.Module = accelerator.prepare(model)
     state = _State()
+
+    def say(line: str) -> None:
+        if accelerator.is_main_process:
+            console.log(f"{name}: {line}")
+
     if path.exists():
         content = torch.load(path, map_location=device, weights_only=True)
         if content["fingerprint"] != own:
@@ -133,42 +171,61 @@ def train(
             raise ValueError(f"{path} belongs to another run ({reason}); remove it or use a new folder")
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
-        torch.set_rng_state(content["random"].cpu())
+        keeper.load(content["kept"])
         state = _State(**content["state"])
-        console.log(f"{name}: resumed at step {state.step}, {state.done / 1e6:.1f}M pieces")
+        say(f"resumed at step {state.step}, {state.done / 1e6:.1f}M pieces")
 
     def checkpoint() -> None:
-        _save(
-            path,
-            model=model.state_dict(),
-            optimizer=optimizer.state_dict(),
-            random=torch.get_rng_state(),
-            state=asdict(state),
-            fingerprint=own,
-        )
+        # The others go on: waiting here would need a clock that all of them share.
+        if accelerator.is_main_process:
+            _save(
+                path,
+                model=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                kept=keeper.state(),
+                state=asdict(state),
+                fingerprint=own,
+            )
+
+    def scores_of() -> dict[str, float]:
+        assert evaluate is not None
+        model.eval()
+        with torch.no_grad():
+            scores = evaluate(model)
+        model.train()
+        # Processes must not differ in what they keep, however little their scores differ.
+        first: dict[str, float] = broadcast_object_list([scores])[0]
+        return first
 
     log = folder / "log.jsonl"
+
+    def write(line: dict[str, Any]) -> None:
+        if accelerator.is_main_process:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
     began = saved = shown = time.monotonic()
     at_start = state.done
     next_evaluation = (state.done // evaluate_every + 1) * evaluate_every if evaluate_every else 0
     running = 0.0
     since = 0
-    # bf16 on a GPU; a CPU without bf16 arithmetic would only get slower.
+    # bf16 on a GPU; a CPU without bf16 arithmetic would only get slower. Evaluations are in fp32 everywhere.
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-    for batch in _stream(data, schedule, state, device):
+    for batch in _stream(data, schedule, state, accelerator):
+        torch.manual_seed(_step_seed(schedule.seed, state.step, accelerator.process_index))
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * schedule.learning_rate * schedule.factor(state.done)
         with autocast:
-            loss = loss_function(model, batch)
+            loss = loss_function(parallel, batch.to(device))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-        if not torch.isfinite(norm):
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
+        if norm is not None and not torch.isfinite(norm):
             reason = f"loss {float(loss.detach())}, gradient norm {float(norm)} at step {state.step + 1}"
             raise FloatingPointError(f"{name} diverged: {reason}; go on from {path} with a lower learning rate")
         optimizer.step()
         state.step += 1
-        state.done += batch.ids.numel()
+        state.done += state.taken
         running += float(loss.detach())
         since += 1
         now = time.monotonic()
@@ -179,34 +236,43 @@ def train(
                 "step": state.step, "pieces": state.done, "epoch": state.epoch, "loss": round(running / since, 5),
                 "pieces_per_second": round(speed), "minutes_left": round(left / 60, 1),
             }
-            console.log(f"{name}: {line}")
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            say(str(line))
+            write(line)
             running, since, shown = 0.0, 0, now
+        if evaluate is not None and evaluate_every and state.done >= next_evaluation:
+            next_evaluation = (state.done // evaluate_every + 1) * evaluate_every
+            scores = scores_of()
+            keeper.see(model, scores)
+            say(f"dev {scores}")
+            write({"step": state.step, "pieces": state.done, "dev": scores})
+        # After the evaluation: a run that resumes here has seen it.
         if now - saved > checkpoint_minutes * 60:
             checkpoint()
             saved = now
-        if evaluate is not None and evaluate_every and state.done >= next_evaluation:
-            next_evaluation += evaluate_every
-            model.eval()
-            with torch.no_grad():
-                scores = evaluate(model)
-            model.train()
-            console.log(f"{name}: dev {scores}")
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.step, "pieces": state.done, "dev": scores}) + "\n")
     checkpoint()
+    if evaluate is not None:
+        keeper.finish(model, scores_of)
+    accelerator.wait_for_everyone()
     return model.eval()
 
 
-def _stream(data: Packed, schedule: Schedule, state: _State, device: torch.device) -> Iterator[Batch]:
-    """Batches from the state's place on, until enough pieces were seen."""
+def _step_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _stream(data: Packed, schedule: Schedule, state: _State, accelerator: Accelerator) -> Iterator[Batch]:
+    """Batches from the state's place on, until enough pieces were seen; each process takes every n-th."""
+    many, rank = accelerator.num_processes, accelerator.process_index
     while state.done < schedule.tokens:
         order = epoch_batches(data, batch_tokens=schedule.batch_tokens, seed=schedule.seed, epoch=state.epoch)
-        while state.batch < len(order) and state.done < schedule.tokens:
-            batch = gather(data, order[state.batch])
-            state.batch += 1
-            yield Batch(batch.index, batch.ids.to(device), batch.tags.to(device))
-        if state.batch >= len(order):
+        if len(order) < many:
+            raise ValueError(f"an epoch has {len(order)} batches, too few for {many} processes")
+        # What is left over at an epoch's end would leave some processes without a batch.
+        while state.batch + many <= len(order) and state.done < schedule.tokens:
+            step = order[state.batch : state.batch + many]
+            state.batch += many
+            state.taken = sum(int(data.lengths[index[0]]) * len(index) for index in step)
+            yield gather(data, step[rank])
+        if state.batch + many > len(order):
             state.epoch += 1
             state.batch = 0

@@ -1,44 +1,80 @@
-"""Distillation of a student from a teacher's logits: the plain two-step version (XtremeDistil, eq. 2 and 4).
-
-Step 1 imitates the teacher over labelled and unlabelled text. Step 2 trains on gold labels.
-"""
+"""The objective of a stage: labels, the teacher's logits and its representation, each with its weight."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.batches import Batch
-from distill.losses import Imitation, imitation_loss, label_loss
+from distill.losses import Imitation, Representation, imitation_loss, label_loss, representation_loss
 from distill.teacher_cache import TargetSource
 
 
-class TransferLoss:
-    """Weighted sum of the imitation of the teacher on everything and the label loss on what has labels."""
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Weights of eq. 7 (alpha, beta, gamma) and the kind of each part.
+
+    :param layer: whose hidden states are the representation: 0 the embeddings' output, k the k-th layer's.
+    """
+
+    labels: float = 0.0
+    representation: float = 0.0
+    logits: float = 0.0
+    imitation: Imitation = "mse"
+    temperature: float = 1.0
+    likeness: Representation = "mse"
+    layer: int = -1
+
+
+class JointLoss:
+    """Weighted sum of label, representation and logit loss (XtremeDistil, eq. 7); a stage has some weights at zero.
+
+    The labels' part is a mean over the pieces that have labels, the others over all pieces that are chosen.
+
+    :param targets: the teacher's; may be None where only labels count.
+    :param standard: (2, D) mean and standard deviation of the layer, for `mse`.
+    :param chosen: (V,) which pieces count, None for all: pieces that begin a word, for teachers that label those.
+    """
 
     def __init__(
         self,
-        targets: TargetSource,
+        objective: Objective,
+        targets: TargetSource | None,
         *,
-        imitation: float,
-        labels: float,
-        kind: Imitation = "mse",
-        temperature: float = 1.0,
+        standard: Tensor | None = None,
+        chosen: Tensor | None = None,
     ) -> None:
-        self.targets, self.imitation, self.labels = targets, imitation, labels
-        self.kind, self.temperature = kind, temperature
+        if targets is None and (objective.logits or objective.representation):
+            raise ValueError("the teacher's targets are missing")
+        self.objective, self.targets, self.standard, self.chosen = objective, targets, standard, chosen
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one batch."""
-        output = model(batch.ids, batch.mask)
-        loss: Tensor = output.sum() * 0.0
-        if self.imitation:
-            teacher = self.targets(batch).logits
-            own = imitation_loss(self.kind, output, teacher, temperature=self.temperature)
-            loss = loss + self.imitation * own
-        if self.labels:
-            loss = loss + self.labels * label_loss(output, batch.tags)
+        own = self.objective
+        mask = None if self.chosen is None else self.chosen.to(batch.ids.device)[batch.ids]
+        loss = torch.zeros((), device=batch.ids.device)
+        if own.representation:
+            logits, representation = model(batch.ids, batch.mask, represent=True)
+        else:
+            logits = model(batch.ids, batch.mask)
+        if self.targets is not None and (own.representation or own.logits):
+            targets = self.targets(batch)
+            if own.representation:
+                hidden = targets.hidden[own.layer]
+                if own.likeness == "mse" and self.standard is not None:
+                    mean, deviation = self.standard.to(hidden.device)
+                    hidden = (hidden - mean) / deviation
+                part = representation_loss(own.likeness, representation.float(), hidden, mask=mask)
+                loss = loss + own.representation * part
+            if own.logits:
+                loss = loss + own.logits * imitation_loss(
+                    own.imitation, logits.float(), targets.logits, temperature=own.temperature, mask=mask
+                )
+        if own.labels:
+            loss = loss + own.labels * label_loss(logits.float(), batch.tags, mask=mask)
         return loss
 
 

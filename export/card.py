@@ -97,13 +97,18 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
             rest[name] = section
     if "F1" in columns:  # the metrics themselves are the only section
         columns, rest = {"F1": columns["F1"]}, rest["F1"]
-    if columns:
-        languages = sorted({language for table in columns.values() for language in table})
-        percents = [_percents(table) for table in columns.values()]
-        yield f"| language | {' | '.join(columns)} |"
-        yield f"|---|{'---:|' * len(columns)}"
-        for language in languages:
-            yield f"| {language} | {' | '.join(column.get(language, '–') for column in percents)} |"
+    # Languages in one table, the rows of the gold sources (source/language) in another.
+    tables: dict[bool, list[str]] = {}
+    for name, table in columns.items():
+        tables.setdefault(any("/" in row for row in table), []).append(name)
+    for gold, members in tables.items():
+        percents = [_percents(columns[name]) for name in members]
+        rows = sorted({row for name in members for row in columns[name]})
+        first = "source/language" if gold else "language"
+        yield f"| {first} | {' | '.join(members)} |"
+        yield f"|---|{'---:|' * len(members)}"
+        for row in rows:
+            yield f"| {row} | {' | '.join(column.get(row, '–') for column in percents)} |"
         yield ""
     yield from _items(rest)
 

@@ -20,6 +20,7 @@ Turn a checkpoint into a bundle: ONNX, int8, checked, with a model card.
   onoma export hf dslim/bert-base-NER --out models/bert --languages en --licence MIT
   onoma export update models/student --metrics-json metrics.json --calibration-json calibration.json
   onoma export restore models/student --out out/student
+  onoma export latency runs/students --store runs/artefacts
 
 The fp32 graph must equal torch to 0.001 in every logit, and the quantized one must keep the tags, on sentences in
 several scripts (--parity-file for your own). The bundle is written beside --out and takes its place only when all
@@ -70,6 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     restore = kinds.add_parser("restore", help="the way back: a checkpoint of a bundle, to go on training from")
     restore.add_argument("source", metavar="BUNDLE", type=Path, help="the bundle's folder")
     restore.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    latency = kinds.add_parser("latency", help="time every student of a distillation run, for its report")
+    latency.add_argument("source", metavar="RUN", type=Path, help="folder of the results of `onoma distill run`")
+    latency.add_argument("--store", type=Path, default=Path("runs/artefacts"), help="its artefacts (%(default)s)")
+    latency.add_argument("--threads", type=int, default=1, help="onnxruntime threads (%(default)s)")
     for sub in (student, hf, update):
         sub.add_argument("--training-json", type=Path, help="recipe, data and seed, for the manifest and the card")
         sub.add_argument("--metrics-json", type=Path, help="what `onoma evaluate` measured, F1 under per_language")
@@ -83,6 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
 
         restore(arguments.source, arguments.out)
         print(f"{arguments.out}: a checkpoint of {arguments.source}")
+        return 0
+    if arguments.kind == "latency":
+        from export.latency import measure_run
+
+        for name, sizes in measure_run(arguments.source, arguments.store, threads=arguments.threads).items():
+            print(name, {size: round(milliseconds, 2) for size, milliseconds in sizes.items()})
         return 0
     from export.bundle import export_student, export_teacher, update_manifest
     from export.check import PARITY_TEXTS, folder_bytes

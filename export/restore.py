@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from onnx import numpy_helper
 from tokenizers import Tokenizer
 from torch import nn
 
-from distill.students import BiLstmTagger, StudentConfig, save_student
+from distill.students import Student, save_student
 from distill.teachers import save_teacher
 from export.errors import ExportError
+from export.graphs import student_graph
 from export.quantize import INT8, SCALE
-from export.student import student_graph
+from export.shapes import parse_architecture
 from export.teacher import teacher_graph
 from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, read_manifest
 
@@ -35,10 +35,9 @@ def restore(bundle: Path, out: Path) -> None:
     """
     manifest = read_manifest(bundle)
     stored = onnx.load(str(bundle / MODEL_FILE))
-    shape = re.fullmatch(r"bilstm V=(\d+) E=(\d+) H=(\d+)", manifest.architecture)
+    shape = parse_architecture(manifest.architecture, labels=manifest.labels, pad_id=manifest.tokenizer.pad_id)
     if shape is not None:
-        vocabulary, embedding, hidden = map(int, shape.groups())
-        student = BiLstmTagger(StudentConfig(vocabulary, embedding, hidden, manifest.labels, manifest.tokenizer.pad_id))
+        student = Student(shape)
         load_weights(student, stored, student_graph)
         save_student(student, out)
         (out / TOKENIZER_FILE).write_bytes((bundle / TOKENIZER_FILE).read_bytes())

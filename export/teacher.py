@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import onnx
-import torch
 from tokenizers import Tokenizer
 
+from distill.hugging_face import load_checkpoint, longest_input, probe_facts, read_labels
 from export.errors import ExportError
 from export.quantize import LOGITS, head_nodes
 from export.source import Source, check_labels, check_vocabulary, torch_reference
-from onoma.bundle import MODEL_FILE, TokenizerFacts
+from onoma.bundle import MODEL_FILE
 
 INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
-_UNLIMITED = 1_000_000  # transformers writes a number near 1e30 where a tokenizer knows no limit
 
 
 def read_teacher(path_or_name: str | Path, *, role: Literal["student", "teacher"] = "teacher") -> Source:
@@ -28,27 +27,16 @@ def read_teacher(path_or_name: str | Path, *, role: Literal["student", "teacher"
     :raises ExportError: if it does not load, has no trained head, a slow tokenizer, labels that are not IOB2, or inputs
         that a bundle does not have.
     """
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
-
     where = str(path_or_name)
     try:
-        loaded = AutoTokenizer.from_pretrained(where, use_fast=True)
-        model, info = AutoModelForTokenClassification.from_pretrained(
-            where, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ExportError(f"{where} does not load as a token classifier: {error}") from error
-    if info["missing_keys"]:
-        raise ExportError(f"{where} is not a trained token classifier; it lacks {sorted(info['missing_keys'])[:4]}")
-    if not loaded.is_fast:
-        raise ExportError(
-            f"{where}: {type(loaded).__name__} is a slow tokenizer; a bundle needs a fast one (a tokenizer.json)"
-        )
-    model = model.eval()
-    labels = _labels(model.config, where)
+        model, loaded = load_checkpoint(where, attn_implementation="eager")
+        labels = read_labels(model.config, where)
+        facts = probe_facts(loaded, model.config, where)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    check_labels(labels, where)
     tokenizer: Tokenizer = loaded.backend_tokenizer
     check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], where)
-    facts = _facts(loaded, tokenizer, model.config, where)
     return Source(
         role=role,
         architecture=_architecture(model.config),
@@ -59,7 +47,7 @@ def read_teacher(path_or_name: str | Path, *, role: Literal["student", "teacher"
         graph=teacher_graph(model),
         dynamic=lambda graph: quantize_matmuls(graph, model.config),
         reference=torch_reference(model),
-        longest=_longest(model, loaded),
+        longest=longest_input(model, loaded),
         origin={
             "checkpoint": Path(where).name if Path(where).exists() else where,
             "config": json.loads(model.config.to_json_string()),
@@ -111,45 +99,6 @@ def quantize_matmuls(model: onnx.ModelProto, config: Any) -> tuple[onnx.ModelPro
         ORTQuantizer(source, config=config).quantize(recipe, save_dir=Path(name) / "int8", file_suffix="")
         result = onnx.load(str(Path(name) / "int8" / MODEL_FILE))
     return result, {"matmul": "optimum avx2 preset: uint8 weights per channel, uint8 activations per tensor"}
-
-
-def _labels(config: Any, where: str) -> tuple[str, ...]:
-    table = {int(column): str(label) for column, label in config.id2label.items()}
-    if sorted(table) != list(range(len(table))):
-        raise ExportError(f"{where}: id2label must number the labels 0, 1, 2, ..., has {sorted(table)}")
-    labels = tuple(table[column] for column in range(len(table)))
-    check_labels(labels, where)
-    return labels
-
-
-def _facts(loaded: Any, tokenizer: Tokenizer, config: Any, where: str) -> TokenizerFacts:
-    """The ids that the tokenizer puts around one sentence, found by comparing with and without."""
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    probe = "Angela Merkel"
-    bare, full = tokenizer.encode(probe, add_special_tokens=False).ids, tokenizer.encode(probe)
-    before = next((at for at, special in enumerate(full.special_tokens_mask) if not special), len(full.ids))
-    prefix, suffix = full.ids[:before], full.ids[before + len(bare) :]
-    if full.ids != [*prefix, *bare, *suffix]:
-        raise ExportError(f"{where}: the tokenizer does more than put special pieces around a sentence")
-    if any(full.type_ids):
-        raise ExportError(f"{where}: the tokenizer gives a lone sentence token types other than 0")
-    pad = loaded.pad_token_id if loaded.pad_token_id is not None else config.pad_token_id
-    return TokenizerFacts(pad_id=pad or 0, prefix_ids=tuple(prefix), suffix_ids=tuple(suffix))
-
-
-def _longest(model: Any, loaded: Any) -> int | None:
-    """Most pieces the model takes: its positions, less those that RoBERTa's kin leave unused, or the tokenizer's."""
-    limits = [loaded.model_max_length] if loaded.model_max_length < _UNLIMITED else []
-    positions = getattr(model.config, "max_position_embeddings", -1)
-    if positions is not None and positions > 0:
-        unused = [
-            module.padding_idx + 1
-            for name, module in model.named_modules()
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
-        ]
-        limits.append(positions - max(unused, default=0))
-    return min(limits, default=None)
 
 
 def _architecture(config: Any) -> str:

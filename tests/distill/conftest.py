@@ -14,10 +14,11 @@ from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import toydata`
 
-from toydata import write_data
+from toydata import Toy, write_data
 
 from distill.corpora import read_split
 from distill.mixture import tokenizer_texts
+from distill.teachers import TeacherConfig, build_teacher, save_teacher
 from distill.tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -74,3 +75,31 @@ def toy_tokenizer(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def tokenizer(toy_tokenizer: Path) -> Tokenizer:
     return Tokenizer.from_file(str(toy_tokenizer))
+
+
+@pytest.fixture(scope="session")
+def toy_teacher(toy_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face checkpoint with the toy tokenizer and random weights: enough to be imitated."""
+    tokenizer = Tokenizer.from_file(str(toy_tokenizer))
+    torch.manual_seed(3)
+    shape = TeacherConfig(architecture="bert", layers=2, hidden=12, heads=2, intermediate=16, max_length=256)
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    save_teacher(build_teacher(shape, vocabulary=tokenizer.get_vocab_size()), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def toy(data: Path, toy_tokenizer: Path, toy_teacher: Path, tmp_path: Path) -> Toy:
+    """A recipe that runs in half a second."""
+    schedule = {"strategy": "D4.1", "representation": 600, "logits": 900, "labels": 600, "batch": 128, "checks": 2}
+    content = {
+        "name": "toy",
+        "tokenizer": str(toy_tokenizer),
+        "labels": {"languages": ["de", "en"], "wikiann": 20},
+        "transfer": {"wikiann": 40, "text": 20},
+        "teacher": {"path": str(toy_teacher), "layer": 1},
+        "student": {"embedding": 6, "hidden": 5},
+        "schedule": schedule | {"checkpoint_minutes": 0, "rate": 0.02},
+        "evaluation": {"dev": 10, "test": 10},
+    }
+    return Toy(tmp_path, content)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,20 @@ from tokenizers import Tokenizer, models
 from toydata import random_packed, sentences, write_conll, write_text
 
 from distill.corpora import read_split
-from distill.dataset import LABELS, NO_TAG, Packed, concatenate, pack, packed_split, packed_text, segment_tags
+from distill.dataset import (
+    LABELS,
+    NO_TAG,
+    Packed,
+    concatenate,
+    pack,
+    packed_split,
+    packed_text,
+    sample,
+    segment_tags,
+    select,
+    training_encoder,
+    untagged,
+)
 from onoma.encoding import Segment
 
 
@@ -29,7 +43,7 @@ def names(tags: np.ndarray) -> list[str]:
 
 def same(one: Packed, two: Packed) -> bool:
     arrays = ("ids", "tags", "offsets", "language")
-    return one.languages == two.languages and all(
+    return (one.languages, one.texts) == (two.languages, two.texts) and all(
         np.array_equal(getattr(one, name), getattr(two, name)) and getattr(one, name).dtype == getattr(two, name).dtype
         for name in arrays
     )
@@ -86,6 +100,59 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.npz"]
 
 
+def pieces_of(data: Packed, tokenizer: Tokenizer) -> list[list[int]]:
+    """Of each example's text, encoded again."""
+    encoded = training_encoder(tokenizer).encode(data.texts or ())
+    return [[int(piece) for ids in one.inputs for piece in ids] for one in encoded]
+
+
+def test_kept_texts_give_the_same_pieces_alone(tokenizer: Tokenizer) -> None:
+    content = [("Ada Byron works.  Tove left Brenholm.", [(0, 9, "PER")]), ("  ", None), ("река у\tСира 🇩🇪", None)]
+    made = pack(iter(content), tokenizer=tokenizer, language="en", keep_texts=True)
+    assert made.texts == ("Ada Byron works.", "Tove left Brenholm.", "река у\tСира 🇩🇪")
+    assert pieces_of(made, tokenizer) == [one.tolist() for one in np.split(made.ids, made.offsets[1:-1])]
+    assert same(made, replace(pack(iter(content), tokenizer=tokenizer, language="en"), texts=made.texts))
+
+
+def test_a_window_that_begins_inside_a_word_is_left_out_with_its_text(tokenizer: Tokenizer) -> None:
+    """Alone, its first piece would begin a word."""
+    content = [("Ada", None), ("en" * 300, None), ("Tove", None)]
+    whole = pack(iter(content), tokenizer=tokenizer, language="en")
+    made = pack(iter(content), tokenizer=tokenizer, language="en", keep_texts=True)
+    assert made.texts is not None and len(made.texts) == len(made) < len(whole)
+    assert (made.texts[0], made.texts[-1]) == ("Ada", "Tove")
+    assert made.offsets[-1] == made.pieces == len(made.tags) and len(made.language) == len(made)
+    assert pieces_of(made, tokenizer) == [one.tolist() for one in np.split(made.ids, made.offsets[1:-1])]
+
+
+def test_texts_saved_and_loaded(tmp_path: Path) -> None:
+    texts = ("", "Köln", "東京\0", "x" * 5000, " a\n")
+    made = replace(random_packed([1, 1, 1, 1, 1]), texts=texts)
+    made.save(tmp_path / "x.npz")
+    assert same(Packed.load(tmp_path / "x.npz"), made)
+    many = replace(random_packed([1] * 1000), texts=("x" * 10_000, *["a"] * 999))
+    many.save(tmp_path / "y.npz")
+    assert same(Packed.load(tmp_path / "y.npz"), many)
+    assert (tmp_path / "y.npz").stat().st_size < 100_000, "one long text does not lengthen the others"
+    none = replace(random_packed([]), texts=())
+    none.save(tmp_path / "z.npz")
+    assert same(Packed.load(tmp_path / "z.npz"), none)
+
+
+def test_texts_go_where_their_examples_go() -> None:
+    one = replace(random_packed([2, 0, 3]), texts=("a", "b", "c"))
+    two = replace(random_packed([1], seed=1), texts=("d",))
+    assert concatenate([one, two]).texts == ("a", "b", "c", "d")
+    assert concatenate([one, random_packed([1])]).texts is None
+    assert concatenate([random_packed([1])]).texts is None
+    assert select(one, slice(1, 3)).texts == ("b", "c")
+    assert select(one, np.array([True, False, True])).texts == ("a", "c")
+    assert select(random_packed([1, 2]), slice(0, 1)).texts is None
+    assert untagged(one).texts == one.texts and (untagged(one).tags == NO_TAG).all()
+    drawn = sample(one, 3, seed=2)
+    assert [{"a": 2, "b": 0, "c": 3}[text] for text in drawn.texts or ()] == drawn.lengths.tolist()
+
+
 def test_concatenate_keeps_the_order_and_merges_languages() -> None:
     one = random_packed([2, 3], languages=("ru", "de"))
     two = random_packed([1, 2], seed=1, languages=("en", "de"))
@@ -121,11 +188,12 @@ def test_a_split_is_cached_until_something_changes(own_data: Path, toy_tokenizer
     packed(raw=False)
     packed(limit=3)
     assert files() == 3, "the form and the limit are part of the key"
+    assert packed(limit=3, texts=True).texts and packed(limit=3).texts is None and files() == 4, "so are texts"
     write_conll(path, sentences("en", 10, seed=2))
-    assert not same(packed(), first) and files() == 4, "so is the data"
+    assert not same(packed(), first) and files() == 5, "so is the data"
     copied.write_text(copied.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     packed()
-    assert files() == 5, "so is the tokenizer"
+    assert files() == 6, "so is the tokenizer"
 
 
 def test_raw_and_joined_forms_differ_only_in_their_spaces(data: Path, toy_tokenizer: Path, tmp_path: Path) -> None:
@@ -142,3 +210,5 @@ def test_text_is_packed_without_tags(own_data: Path, toy_tokenizer: Path, tmp_pa
     assert len(made) == 2 and (made.tags == NO_TAG).all()
     assert same(packed_text("en", tokenizer_path=toy_tokenizer, cache=tmp_path, limit=2), made)
     assert len(packed_text("en", tokenizer_path=toy_tokenizer, cache=tmp_path, limit=3)) == 3
+    texts = packed_text("en", tokenizer_path=toy_tokenizer, cache=tmp_path, limit=3, texts=True).texts
+    assert texts == ("Ada left", "the river is old", "Omar")

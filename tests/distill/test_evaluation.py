@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 from toydata import write_conll
 
-from distill.corpora import Sentence, as_text, read_split, token_spans
-from distill.evaluation import Counts, LanguageScore, evaluate, evaluate_language, gold_spans, summarise
+from distill.corpora import WIKIANN_45, Sentence, as_text, read_split, token_spans
+from distill.evaluation import (
+    Counts,
+    LanguageScore,
+    evaluate,
+    evaluate_language,
+    evaluate_rows,
+    gold_spans,
+    groups_of,
+    retention,
+    summarise,
+)
 from onoma.labels import Entity
 from onoma.tagger import Tagged, Tagger
 from onoma.text import join_tokens
@@ -100,3 +110,72 @@ def test_summary() -> None:
     assert summary["all"] == {"macro_f1": 75, "std": 25, "worst": ["aa", 50], "f1": {"aa": 50, "bb": 100}}
     assert summary["unseen"] == {"macro_f1": 0, "std": 0, "worst": ["aa", 0], "f1": {"aa": 0, "bb": 0}}
     assert summarise({})["all"] == {"macro_f1": 0, "std": 0, "worst": None, "f1": {}}
+
+
+@pytest.fixture
+def many(own_data: Path) -> Path:
+    """WikiANN in its 45 languages, two gold sources, of which one also has a language without test, and massive_ner."""
+    nothing = [(["rain"], ["O"])]
+    for language in WIKIANN_45:
+        write_conll(own_data / f"ner/wikiann/{language}/test.conll.xz", nothing)
+    for row in ("nchlt/zu/test", "nchlt/af/test", "nchlt/ve/train", "alpha/af/test"):
+        write_conll(own_data / f"ner/{row}.conll.xz", nothing)
+    for locale in ("af", "zh_TW"):
+        write_conll(own_data / f"ner/massive_ner/{locale}/test.conll.xz", nothing)
+    return own_data
+
+
+def test_one_source_is_one_group(many: Path) -> None:
+    assert groups_of("nchlt", [], "test") == {"nchlt": {"af": ("nchlt", "af"), "zu": ("nchlt", "zu")}}
+    assert groups_of("nchlt", ["zu"], "test") == {"nchlt": {"zu": ("nchlt", "zu")}}
+    assert list(groups_of("massive_ner", [], "test")["massive_ner"]) == ["af", "zh_TW"]
+    write_conll(many / "ner/wikiann/qq/test.conll.xz", [])
+    assert list(groups_of("wikiann", [], "test")["wikiann"]) == WIKIANN_45, "others only when asked for"
+    assert list(groups_of("wikiann", ["qq"], "test")["wikiann"]) == ["qq"]
+
+
+def test_gold_is_all_but_wikiann_with_massive_apart(many: Path) -> None:
+    gold = {"alpha/af": ("alpha", "af"), "nchlt/af": ("nchlt", "af"), "nchlt/zu": ("nchlt", "zu")}
+    apart = {"af": ("massive_ner", "af"), "zh_TW": ("massive_ner", "zh_TW")}
+    assert groups_of("gold", [], "test") == {"gold": gold, "massive_ner": apart}
+    everything = groups_of("all", [], "test")
+    assert list(everything) == ["wikiann", "gold", "massive_ner"] and list(everything["wikiann"]) == WIKIANN_45
+    assert everything["gold"] == gold and everything["massive_ner"] == apart
+    assert groups_of("gold", [], "train") == {"gold": {"nchlt/ve": ("nchlt", "ve")}}
+    zulu = {"gold": {"nchlt/zu": ("nchlt", "zu")}}
+    assert groups_of("all", ["zu"], "test") == zulu, "a group without the language is left out"
+
+
+def test_rows_that_are_not_there(many: Path) -> None:
+    with pytest.raises(ValueError, match="^gold has no test split in: ve, xx$"):
+        groups_of("gold", ["af", "xx", "ve"], "test")
+    with pytest.raises(ValueError, match="^nope has no test split$"):
+        groups_of("nope", [], "test")
+    with pytest.raises(ValueError, match="^gold has no dev split$"):
+        groups_of("gold", [], "dev")
+    (many / "ner/wikiann/yo").mkdir()
+    (many / "ner/wikiann/sw/test.conll.xz").unlink()
+    (many / "ner/wikiann/tl/test.conll.xz").unlink()
+    for source in ("wikiann", "all"):
+        with pytest.raises(ValueError, match="^wikiann has no test split in: sw, tl$"):
+            groups_of(source, [], "test")
+
+
+def test_rows_of_several_sources(small: Path) -> None:
+    write_conll(small / "ner/nchlt/en/test.conll.xz", TEST[:2])
+    write_conll(small / "ner/nchlt/en/train.conll.xz", TEST[1:2])
+    oracle = Oracle(read_split("wikiann", "en", "test"))
+    rows = {"one": ("wikiann", "en"), "two": ("nchlt", "en")}
+    scores = evaluate_rows(oracle, rows, split="test", raw=True)
+    assert scores["all"]["f1"] == {"one": 100, "two": 100}
+    alone = evaluate_language(oracle, "nchlt", "en", "test", raw=True)
+    assert (alone.all.gold, alone.unseen.gold) == (4, 2), "unseen is what this source's own train lacks"
+    assert evaluate_rows(oracle, rows, split="test", raw=True, limit=1)["unseen"]["f1"] == {"one": 0, "two": 100}
+
+
+def test_retention() -> None:
+    teacher = {"macro_f1": 40.0, "f1": {"a": 50.0, "b": 30.0, "c": 0.0}}
+    student = {"macro_f1": 34.0, "f1": {"a": 40.0, "b": 28.0, "c": 9.0}}
+    assert retention(student, teacher) == {"macro": 85.0, "least": ["a", 80.0]}
+    assert retention(teacher, student) == {"macro": 117.65, "least": ["c", 0.0]}
+    assert retention(student, {"macro_f1": 0.0, "f1": {"a": 0.0}}) is None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from distill.dataset import Packed
+from distill.dataset import Packed, concatenate, pack, training_encoder
 from distill.joining import join_examples
 
 
@@ -57,6 +60,26 @@ def test_the_same_seed_draws_the_same() -> None:
     one, two = join_examples(data, share=0.5, seed=1), join_examples(data, share=0.5, seed=1)
     assert (one.ids == two.ids).all() and (one.offsets == two.offsets).all()
     assert (join_examples(data, share=0.5, seed=2).ids != one.ids).any()
+
+
+def test_texts_are_joined_like_their_pieces(tokenizer: Tokenizer) -> None:
+    words = ["Ada works.", "東京", "Tove, of Sira", "река", "nie.", "Omar ...", "“Igor”", "1805"] * 3
+    parts = [
+        pack(((word, None) for word in words), tokenizer=tokenizer, language=language, keep_texts=True)
+        for language in ("de", "en")
+    ]
+    joined = join_examples(concatenate(parts), share=0.7, most=3)
+    assert joined.texts is not None and len(joined.texts) == len(joined) < 2 * len(words)
+    assert sorted(" ".join(joined.texts).split()) == sorted(" ".join(words * 2).split())
+    encoded = training_encoder(tokenizer).encode(joined.texts)
+    for number, one in enumerate(encoded):
+        low, high = joined.offsets[number], joined.offsets[number + 1]
+        assert np.concatenate(one.inputs).tolist() == joined.ids[low:high].tolist()
+
+
+def test_no_examples_with_texts() -> None:
+    none = replace(packed([], []), texts=())
+    assert join_examples(none, share=0.5).texts == () and len(join_examples(none, share=0.5)) == 0
 
 
 def test_wrong_settings_are_named() -> None:

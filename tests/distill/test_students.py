@@ -1,86 +1,157 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from distill.dataset import LABELS
 from distill.students import (
-    BiLstmTagger,
+    Student,
     StudentConfig,
-    init_embedding_by_svd,
+    folded,
     load_student,
     parameter_count,
     save_student,
 )
 
+# Every kind, with and without a projection; two layers, so that what leaks from one into the next would show.
+SHAPE = StudentConfig(vocabulary=50, embedding=6, hidden=8, labels=LABELS.tags, layers=2, kernel=3, heads=2)
+SHAPES = {
+    f"{kind} {projection} {activation}": replace(SHAPE, kind=kind, projection=projection, activation=activation)
+    for kind in ("bilstm", "conv", "transformer")
+    for projection, activation in ((0, "linear"), (20, "linear"), (20, "gelu"))
+}
+EVERY = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+# Table 16 of XtremeDistil: E, H, millions of parameters with 88.5K pieces, a teacher of width 768 and 11 tags.
+TABLE_16 = [
+    (300, 600, 31.8), (200, 600, 22.5), (300, 400, 29.4), (200, 400, 20.2), (100, 600, 13.1), (100, 400, 11.1),
+    (50, 600, 8.5), (300, 200, 27.7), (200, 200, 18.7), (50, 400, 6.5), (100, 200, 9.6), (50, 200, 5.1),
+    (300, 100, 27), (200, 100, 18.1), (100, 100, 9.2), (50, 100, 4.7),
+]  # fmt: skip
 
-def student(vocabulary: int = 50, embedding: int = 6, hidden: int = 5) -> BiLstmTagger:
+
+def build(shape: StudentConfig = SHAPE) -> Student:
+    """In eval mode, with weights everywhere: a fresh bias may be zero."""
     torch.manual_seed(3)
-    return BiLstmTagger(StudentConfig(vocabulary, embedding, hidden, LABELS.tags)).eval()
+    model = Student(shape).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name != "embedding.weight":
+                weight.add_(torch.randn_like(weight) * 0.1)
+    return model
 
 
-@torch.no_grad()
-def test_padding_never_changes_the_logits() -> None:
-    model = student()
-    rows = [torch.randint(3, 50, (length,)) for length in (4, 9, 1)]
-    ids, mask = torch.zeros(3, 12, dtype=torch.long), torch.zeros(3, 12, dtype=torch.long)
+def padded(rows: list[Tensor], width: int, *, filler: int = 0) -> tuple[Tensor, Tensor]:
+    """Ids and mask (B, width) of rows of different lengths."""
+    ids, mask = torch.full((len(rows), width), filler), torch.zeros(len(rows), width, dtype=torch.long)
     for at, row in enumerate(rows):
         ids[at, : len(row)], mask[at, : len(row)] = row, 1
-    together = model(ids, mask)
-    assert together.shape == (3, 12, 7)
-    for at, row in enumerate(rows):
-        alone = model(row[None], torch.ones_like(row[None]))[0]
-        torch.testing.assert_close(together[at, : len(row)], alone, atol=1e-6, rtol=1e-5)
+    return ids, mask
 
 
-@pytest.mark.parametrize(("v", "e", "h"), [(50, 6, 5), (48_000, 96, 200)])
-def test_the_number_of_parameters(v: int, e: int, h: int) -> None:
-    model = student(v, e, h)
-    lstm = 2 * 4 * h * (e + h + 2)
-    assert parameter_count(model) == v * e + lstm + (2 * h + 1) * 7
+def rows_of(*lengths: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(3, 50, (length,), generator=generator) for length in lengths]
 
 
-def test_saved_and_loaded(tmp_path: Path) -> None:
-    model = student()
+@EVERY
+@pytest.mark.parametrize("grad", [False, True])  # without gradients a Transformer takes another path through torch
+def test_padding_never_changes_the_logits(shape: StudentConfig, grad: bool) -> None:
+    model = build(shape)
+    rows = rows_of(4, 9, 1, 12)
+    with torch.set_grad_enabled(grad):
+        for width, filler in ((12, 0), (17, 0), (17, 7)):
+            together = model(*padded(rows, width, filler=filler))
+            assert together.shape == (4, width, 7)
+            for at, row in enumerate(rows):
+                alone = model(row[None], torch.ones_like(row[None]))[0]
+                torch.testing.assert_close(together[at, : len(row)], alone, atol=1e-6, rtol=1e-5)
+
+
+@EVERY
+def test_every_piece_sees_its_neighbours_on_both_sides(shape: StudentConfig) -> None:
+    model = build(shape)
+    ids = torch.stack(rows_of(7, 7))
+    ids[1] = ids[0]
+    ids[1, 3] = ids[0, 3] % 40 + 5
+    one, other = model(ids, torch.ones_like(ids))
+    assert all(not torch.allclose(one[at], other[at], atol=1e-5) for at in (2, 3, 4))
+
+
+@EVERY
+def test_the_representation_is_what_the_head_reads(shape: StudentConfig) -> None:
+    model = build(shape)
+    ids = torch.stack(rows_of(5, 5))
+    logits, states = model(ids, torch.ones_like(ids), represent=True)
+    assert torch.equal(logits, model(ids, torch.ones_like(ids)))
+    assert states.shape == (2, 5, shape.projection or model.encoder.width)
+    torch.testing.assert_close(model.head(states), logits)
+    if shape.activation == "gelu" and shape.projection:
+        assert bool((states > -0.18).all()), "a GELU is never below -0.17"
+
+
+@EVERY
+def test_folding_gives_the_same_function_without_a_linear_projection(shape: StudentConfig) -> None:
+    model = build(shape)
+    smaller = folded(model)
+    assert not smaller.training
+    ids, mask = padded(rows_of(4, 9, 1, 12), 12)
+    torch.testing.assert_close(smaller(ids, mask), model(ids, mask), atol=1e-5, rtol=1e-5)
+    if shape.projection and shape.activation == "linear":
+        assert smaller.projection is None and smaller.config == replace(shape, projection=0)
+        width = model.encoder.width
+        assert parameter_count(model) - parameter_count(smaller) == (width + 1) * 20 + (20 - width) * 7
+    else:
+        assert smaller is model
+
+
+@EVERY
+def test_saved_and_loaded(shape: StudentConfig, tmp_path: Path) -> None:
+    model = build(shape)
     save_student(model, tmp_path / "student")
     assert sorted(path.name for path in (tmp_path / "student").iterdir()) == ["model.safetensors", "student.json"]
     again = load_student(tmp_path / "student")
     assert again.config == model.config and not again.training
-    ids = torch.randint(3, 50, (2, 8))
-    assert torch.equal(again(ids, torch.ones_like(ids)), model(ids, torch.ones_like(ids)))
+    ids, mask = padded(rows_of(3, 8), 8)
+    assert torch.equal(again(ids, mask), model(ids, mask))
     assert json.loads((tmp_path / "student/student.json").read_text(encoding="utf-8"))["labels"] == list(LABELS.tags)
 
 
-def test_the_start_is_the_best_approximation_of_the_teachers_embeddings() -> None:
-    torch.manual_seed(0)
-    teacher = torch.randn(50, 12) @ torch.diag(torch.linspace(3, 0.1, 12)) @ torch.randn(12, 12)
-    teacher[0] = 0  # the padding, as in a trained teacher
-    model = student(embedding=6)
-    init_embedding_by_svd(model, teacher)
-    got = model.embedding.weight.detach()
-    u, s, _ = torch.linalg.svd(teacher, full_matrices=False)
-    want = u[:, :6] * s[:6]
-    want = want / want.norm(dim=1).mean()
-    # Rotations keep inner products, and nothing else does.
-    torch.testing.assert_close(got @ got.T, want @ want.T, atol=1e-4, rtol=1e-3)
-    assert torch.equal(got[0], torch.zeros(6))
-    assert float(got.norm(dim=1).mean()) == pytest.approx(1, abs=1e-4)
+@pytest.mark.parametrize(("e", "h", "millions"), TABLE_16)
+def test_the_number_of_parameters_is_that_of_the_papers_table(e: int, h: int, millions: float) -> None:
+    v, d, c = 88_500, 768, 11
+    tags = tuple(f"B-{at}" for at in range(c))
+    with torch.device("meta"):
+        model = Student(StudentConfig(v, e, h, tags, projection=d))
+    formula = v * e + 8 * h * (e + h + 2) + (2 * h + 1) * d + (d + 1) * c
+    assert parameter_count(model) == formula
+    keras = formula - 8 * h  # torch's LSTM has two vectors of biases, that of the paper one
+    assert round(keras / 1e6, 1) == millions
+    if (e, h) in ((300, 600), (50, 200)):  # the two that the paper names in its text
+        assert round(formula / 1e6, 1) == millions
 
 
-def test_a_narrower_teacher_fills_what_it_can() -> None:
-    model = student(embedding=6)
-    rest = model.embedding.weight.detach()[1:, 4:].clone()
-    teacher = torch.randn(50, 4)
-    init_embedding_by_svd(model, teacher)
-    got = model.embedding.weight.detach()
-    assert torch.equal(got[1:, 4:], rest)
-    left, right = got[1:, :4] @ got[1:, :4].T, teacher[1:] @ teacher[1:].T
-    torch.testing.assert_close(left / left.norm(), right / right.norm(), atol=1e-5, rtol=1e-3)
+@pytest.mark.parametrize(("v", "e", "h"), [(50, 6, 5), (48_000, 96, 200)])
+def test_the_number_of_parameters_without_a_projection(v: int, e: int, h: int) -> None:
+    lstm = 8 * h * (e + h + 2)
+    assert parameter_count(Student(StudentConfig(v, e, h, LABELS.tags))) == v * e + lstm + (2 * h + 1) * 7
 
 
-def test_vocabularies_must_be_the_same() -> None:
-    with pytest.raises(ValueError, match="share one vocabulary: 51 and 50 pieces"):
-        init_embedding_by_svd(student(), torch.randn(51, 12))
+def test_layers_stand_from_the_top_down() -> None:
+    names = [name for name, _ in build(replace(SHAPE, projection=20)).layers()]
+    assert names == ["head", "projection", "encoder", "embedding"]
+    model = build()
+    assert [name for name, _ in model.layers()] == ["head", "encoder", "embedding"]
+    owned = [parameter for _, layer in model.layers() for parameter in layer.parameters()]
+    assert {id(one) for one in owned} == {id(one) for one in model.parameters()}
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="bilstm, conv or transformer, got 'gru'"):
+        Student(replace(SHAPE, kind="gru"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the kernel must be odd, got 4"):
+        Student(replace(SHAPE, kind="conv", kernel=4))

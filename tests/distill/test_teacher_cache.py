@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from toydata import random_packed
 
+from distill.alignment import SharedPieces
 from distill.batches import epoch_batches, gather
 from distill.dataset import Packed
-from distill.teacher_cache import MANIFEST, Mode, TargetSource, teacher_targets
+from distill.teacher_cache import Mode, TargetSource, teacher_targets
 
 CPU = torch.device("cpu")
 DATA = random_packed([3, 5, 3, 2, 5, 4, 1, 7, 3, 2])
@@ -42,8 +43,10 @@ class Teacher(nn.Module):
 
 
 def targets(teacher: Teacher, cache: Path, mode: Mode = "disk", data: Packed = DATA, **more: Any) -> TargetSource:
-    options = {"fingerprint": "a", "device": CPU, "shard_pieces": 10, "batch_tokens": 6, **more}
-    return teacher_targets(teacher, data, mode=mode, cache=cache, **options)
+    layers = more.pop("layers", ())
+    options = {"fingerprint": f"a {layers}", "shard_pieces": 10, "batch_tokens": 6, **more}
+    answers = SharedPieces(teacher, device=CPU, layers=layers)
+    return teacher_targets(answers, data, mode=mode, cache=cache, **options)
 
 
 def all_of(source: TargetSource, data: Packed = DATA) -> list[Tensor]:
@@ -66,8 +69,9 @@ def test_every_mode_gives_the_same(tmp_path: Path, layers: tuple[int, ...]) -> N
 def test_shards_hold_fp16_and_whole_examples(tmp_path: Path) -> None:
     targets(Teacher(), tmp_path, layers=(1,))
     (folder,) = tmp_path.iterdir()
-    shards = json.loads((folder / MANIFEST).read_text())["shards"]
+    shards = sorted(folder.glob("shard-*.json"))
     sizes = [len(np.load(folder / f"logits-{number:05}.npy")) for number in range(len(shards))]
+    assert set(json.loads(shards[1].read_text())) == {"logits-00001.npy", "hidden1-00001.npy"}
     assert len(shards) > 2 and sum(sizes) == DATA.pieces and set(np.cumsum(sizes)) <= set(DATA.offsets)
     assert np.load(folder / "hidden1-00000.npy").dtype == np.float16
     assert np.load(folder / "hidden1-00000.npy").shape == (sizes[0], 4)
@@ -115,7 +119,7 @@ def test_a_damaged_shard_is_made_again(tmp_path: Path, damage: str) -> None:
     again = Teacher()
     assert all(map(torch.equal, all_of(targets(again, tmp_path)), want))
     assert 0 < again.calls < whole.calls
-    assert len(json.loads((folder / MANIFEST).read_text())["shards"]) == len(list(folder.glob("logits-*.npy")))
+    assert len(list(folder.glob("shard-*.json"))) == len(list(folder.glob("logits-*.npy")))
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer
 
 from distill.dataset import LABELS
-from distill.students import BiLstmTagger, StudentConfig
+from distill.students import Student, StudentConfig
 from distill.teachers import TeacherConfig, build_teacher
 from distill.torch_model import TorchModel, torch_tagger
 
@@ -16,7 +16,7 @@ def models(vocabulary: int) -> list[torch.nn.Module]:
     torch.manual_seed(2)
     shape = TeacherConfig(architecture="roformer", layers=1, hidden=16, heads=2, intermediate=16)
     return [
-        BiLstmTagger(StudentConfig(vocabulary, 8, 8, LABELS.tags)).eval(),
+        Student(StudentConfig(vocabulary, 8, 8, LABELS.tags)).eval(),
         build_teacher(shape, vocabulary=vocabulary).eval(),
     ]
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +14,19 @@ import torch
 from torch import Tensor, nn
 from toydata import random_packed
 
-from distill.batches import Batch
+from distill.batches import Batch, epoch_batches
 from distill.dataset import LABELS, Packed
-from distill.students import BiLstmTagger, StudentConfig
-from distill.training import Schedule, build_optimizer, choose_device, fingerprint, train
+from distill.students import Student, StudentConfig
+from distill.training import (
+    Schedule,
+    _State,
+    _stream,
+    accelerator_for,
+    build_optimizer,
+    choose_device,
+    fingerprint,
+    train,
+)
 from distill.transfer import supervised_loss
 
 LENGTHS = [5, 3, 8, 5, 1, 3, 8, 2, 6, 4] * 4
@@ -25,9 +38,9 @@ class Killed(Exception):
     pass
 
 
-def build() -> BiLstmTagger:
+def build() -> Student:
     torch.manual_seed(7)
-    return BiLstmTagger(StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3))
+    return Student(StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3))
 
 
 def run(folder: Path, *, data: Packed | None = None, stop_at: int | None = None, **options: Any) -> nn.Module:
@@ -165,3 +178,105 @@ def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(tmp_path: Path) -> N
 def test_choose_device() -> None:
     assert choose_device("cpu").type == "cpu"
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_an_accelerator_for_another_device_disturbs_nothing(tmp_path: Path) -> None:
+    """Accelerate remembers the first device of a process."""
+    run(tmp_path / "cpu")
+    other = accelerator_for(torch.device("cuda"))
+    assert other.num_processes == 1 and other.is_main_process
+    assert next(run(tmp_path / "again").parameters()).device == CPU
+
+
+TWO = """
+import os, sys
+from pathlib import Path
+import torch
+from test_training import LENGTHS, SCHEDULE, CPU, build
+from toydata import random_packed
+from distill.training import train
+from distill.transfer import supervised_loss
+
+rank, out = int(os.environ["RANK"]), Path(sys.argv[1])
+
+
+def go(name, stop_at=0):
+    seen = []
+
+    def loss(model, batch):
+        seen.append(batch.index.tolist())
+        if rank == 1 and len(seen) == stop_at:
+            os._exit(3)  # a process that dies without a word
+        return supervised_loss(model, batch)
+
+    def score(model):  # the processes do not agree; the first one's word must count
+        value = float(model.head.weight.sum() * 1e4) % 1
+        return {"score": -value if rank == 1 else value}
+
+    model = train(
+        build(), random_packed(LENGTHS), loss, schedule=SCHEDULE, folder=out / name, device=CPU, evaluate=score,
+        evaluate_every=300, keep="best", checkpoint_minutes=0,
+    )
+    torch.save({"weights": model.state_dict(), "seen": seen}, out / f"{name}-{rank}.pt")
+
+
+for word in sys.argv[2:]:
+    name, _, stop_at = word.partition(":")
+    go(name, int(stop_at or 0))
+"""
+
+
+def two_processes(folder: Path, *runs: str) -> subprocess.CompletedProcess[str]:
+    """Runs by name, one after the other; `name:K` dies in step K."""
+    script = folder / "two.py"
+    script.write_text(TWO, encoding="utf-8")
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    # Nothing that the tests' own process has set for its accelerator may reach the two.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
+    environment = {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    return subprocess.run(
+        [*command, str(folder), *runs], env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_resume_to_the_very_same(tmp_path: Path) -> None:
+    first = two_processes(tmp_path, "whole", "broken:17")
+    assert first.returncode != 0 and not (tmp_path / "broken-0.pt").exists(), first.stderr
+    whole = [torch.load(tmp_path / f"whole-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert not any(torch.equal(value, build().state_dict()[name]) for name, value in whole[0]["weights"].items())
+    assert all(torch.equal(value, whole[1]["weights"][name]) for name, value in whole[0]["weights"].items())
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == ["checkpoint.pt", "log.jsonl"]
+
+    content = torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)
+    done, data = content["state"]["done"], random_packed(LENGTHS)
+    assert SCHEDULE.tokens <= done < SCHEDULE.tokens + 2 * SCHEDULE.batch_tokens
+    steps = [batch for one in whole for batch in one["seen"]]
+    assert sum(int(data.lengths[batch].sum()) for batch in steps) == done
+    assert len(whole[0]["seen"]) == len(whole[1]["seen"]) == content["state"]["step"]
+    epoch = len(epoch_batches(data, batch_tokens=SCHEDULE.batch_tokens, seed=SCHEDULE.seed, epoch=0)) // 2
+    shares = [[example for batch in one["seen"][:epoch] for example in batch] for one in whole]
+    assert len(set(shares[0]) | set(shares[1])) == len(shares[0]) + len(shares[1]), "no example twice in an epoch"
+    lines = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 4 and min(line["dev"]["score"] for line in lines) >= 0, "one log, of the first process"
+    assert content["kept"]["score"] == max(line["dev"]["score"] for line in lines)
+    assert all(torch.equal(value, content["kept"]["best"][name]) for name, value in whole[1]["weights"].items())
+
+    broken = torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)
+    assert 0 < broken["state"]["step"] <= 16, "torchrun may end the first process before it has written its last step"
+    second = two_processes(tmp_path, "broken")
+    assert second.returncode == 0, second.stderr
+    for rank in (0, 1):
+        resumed = torch.load(tmp_path / f"broken-{rank}.pt", weights_only=True)
+        assert len(resumed["seen"]) == content["state"]["step"] - broken["state"]["step"]
+        assert all(torch.equal(value, whole[0]["weights"][name]) for name, value in resumed["weights"].items())
+    last = torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)
+    assert all(torch.equal(value, content["model"][name]) for name, value in last["model"].items())
+
+
+def test_too_few_batches_for_two_processes() -> None:
+    """Found before any process waits for another."""
+    alone = SimpleNamespace(num_processes=99, process_index=0, device=CPU)
+    with pytest.raises(ValueError, match="an epoch has [0-9]+ batches, too few for 99 processes"):
+        next(_stream(random_packed(LENGTHS), SCHEDULE, _State(), alone))  # type: ignore[arg-type]

@@ -9,59 +9,123 @@ import torch
 from torch import Tensor, nn
 from toydata import random_packed
 
+from distill.alignment import Targets
 from distill.batches import Batch, gather
-from distill.dataset import Packed, concatenate
-from distill.losses import hard_loss, kl_loss, label_loss, logit_loss
-from distill.teacher_cache import Targets
-from distill.transfer import TransferLoss, TutoredLoss, supervised_loss
+from distill.dataset import concatenate, untagged
+from distill.losses import hard_loss, kl_loss
+from distill.transfer import JointLoss, Objective, TutoredLoss, supervised_loss
 
 DATA = random_packed([3, 5, 3, 2, 5, 4])
+BOTH = concatenate([DATA, untagged(DATA)])
+BATCHES = pytest.mark.parametrize(
+    "batch",
+    [gather(BOTH, np.array(index)) for index in ((1, 4), (0, 8), (6,))],
+    ids=["labelled", "mixed", "unlabelled"],
+)
 
 
 class Table(nn.Module):
-    """A student that looks at nothing but the piece."""
+    """A student that looks at nothing but the piece, and says when it was asked for its representation."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(8)
-        self.table = nn.Embedding(40, 7)
+        self.table, self.states = nn.Embedding(40, 7), nn.Embedding(40, 3)
+        self.asked: list[bool] = []
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, *, represent: bool = False) -> Any:
         assert bool(mask.all())
-        return self.table(ids)  # type: ignore[no-any-return]
-
-
-def batch_of(data: Packed, *index: int) -> Batch:
-    return gather(data, np.array(index))
+        self.asked.append(represent)
+        return (self.table(ids), self.states(ids)) if represent else self.table(ids)
 
 
 class Fixed:
-    """Logits that depend on the piece alone."""
+    """Targets that depend on the piece alone: logits, and the states of the layer 2 where there are some."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, layers: tuple[int, ...] = (2,)) -> None:
         torch.manual_seed(4)
-        self.table = torch.randn(40, 7)
+        self.table, self.states, self.layers = torch.randn(40, 7), torch.randn(40, 3), layers
 
     def __call__(self, batch: Batch) -> Targets:
-        return Targets(self.table[batch.ids])
+        return Targets(self.table[batch.ids], {layer: self.states[batch.ids] for layer in self.layers})
 
 
-def test_transfer_loss_is_the_weighted_sum() -> None:
-    data = concatenate([DATA, Packed(DATA.ids, DATA.tags * 0 - 1, DATA.offsets, DATA.language, DATA.languages)])
-    teacher, student = Fixed(), Table()
-    for index in ((1, 4), (0, 8), (6,)):  # labelled, mixed, unlabelled
-        batch = batch_of(data, *index)
-        both = TransferLoss(teacher, imitation=2.0, labels=0.5)(student, batch)
-        output = student(batch.ids, batch.mask)
-        by_hand = 2 * logit_loss(output, teacher.table[batch.ids]) + 0.5 * label_loss(output, batch.tags)
-        torch.testing.assert_close(both, by_hand)
-        target = teacher.table[batch.ids]
-        soft = TransferLoss(teacher, imitation=1.0, labels=0.0, kind="kl", temperature=2.0)(student, batch)
-        torch.testing.assert_close(soft, kl_loss(output, target, temperature=2.0))
-        hard = TransferLoss(teacher, imitation=1.0, labels=0.0, kind="hard")(student, batch)
-        torch.testing.assert_close(hard, hard_loss(output, target))
-        alone = TransferLoss(teacher, imitation=0.0, labels=1.0)(student, batch)
-        torch.testing.assert_close(alone, supervised_loss(student, batch))
+def centre(logits: Tensor) -> Tensor:
+    return logits - logits.mean(dim=-1, keepdim=True)
+
+
+def by_hand(student: Table, teacher: Fixed, batch: Batch, chosen: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Labels', representation's and logits' part of eq. 7, piece by piece; targets (40, 3) of the representation."""
+    labels, likeness, logits = [], [], []
+    for row_ids, row_tags in zip(batch.ids.tolist(), batch.tags.tolist(), strict=True):
+        for piece, tag in zip(row_ids, row_tags, strict=True):
+            if not chosen[piece]:
+                continue
+            own = student.table.weight[piece]
+            logits.append(0.5 * ((centre(own) - centre(teacher.table[piece])) ** 2).sum())
+            likeness.append(((student.states.weight[piece] - targets[piece]) ** 2).sum() / 3)
+            if tag >= 0:
+                labels.append(-own.log_softmax(dim=-1)[tag])
+    return tuple(sum(part, torch.zeros(())) / max(1, len(part)) for part in (labels, likeness, logits))
+
+
+@BATCHES
+@pytest.mark.parametrize("weights", [(1, 1, 1), (0.5, 3, 0.25), (0, 2, 1), (2, 0, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_the_joint_loss_is_the_weighted_sum(batch: Batch, weights: tuple[float, float, float]) -> None:
+    student, teacher = Table(), Fixed()
+    alpha, beta, gamma = weights
+    joint = JointLoss(Objective(labels=alpha, representation=beta, logits=gamma, layer=2), teacher)(student, batch)
+    parts = by_hand(student, teacher, batch, torch.ones(40), teacher.states)
+    torch.testing.assert_close(joint, sum(weight * part for weight, part in zip(weights, parts, strict=True)))
+    assert student.asked == [beta > 0], "one call of the student gives all that is needed"
+
+
+@BATCHES
+def test_targets_are_standardised_by_dimension(batch: Batch) -> None:
+    student, teacher = Table(), Fixed()
+    standard = torch.tensor([[1.0, -2.0, 0.5], [2.0, 0.25, 4.0]])
+    joint = JointLoss(Objective(representation=1.0, layer=2), teacher, standard=standard)(student, batch)
+    targets = (teacher.states - standard[0]) / standard[1]
+    torch.testing.assert_close(joint, by_hand(student, teacher, batch, torch.ones(40), targets)[1])
+    plain = JointLoss(Objective(representation=1.0, layer=2), teacher)(student, batch)
+    assert not torch.isclose(plain, joint)
+    kld = Objective(representation=1.0, layer=2, likeness="kld")
+    with_standard = JointLoss(kld, teacher, standard=standard)(student, batch)
+    assert torch.equal(with_standard, JointLoss(kld, teacher)(student, batch)), "the paper's divergence takes them raw"
+
+
+@BATCHES
+def test_only_chosen_pieces_count(batch: Batch) -> None:
+    student, teacher = Table(), Fixed()
+    chosen = torch.zeros(40, dtype=torch.bool)
+    chosen[batch.ids[0, ::2]] = True
+    joint = JointLoss(Objective(labels=2.0, representation=3.0, logits=0.5, layer=2), teacher, chosen=chosen)
+    loss = joint(student, batch)
+    labels, likeness, logits = by_hand(student, teacher, batch, chosen, teacher.states)
+    torch.testing.assert_close(loss, 2 * labels + 3 * likeness + 0.5 * logits)
+    loss.backward()
+    learned = {piece for piece in range(40) if student.table.weight.grad[piece].any()}  # type: ignore[index]
+    assert learned == set(batch.ids.flatten().tolist()) & set(chosen.nonzero().flatten().tolist())
+    none = JointLoss(joint.objective, teacher, chosen=torch.zeros(40, dtype=torch.bool))(student, batch)
+    assert float(none.detach()) == 0
+
+
+@BATCHES
+def test_other_imitations_and_labels_alone(batch: Batch) -> None:
+    student, teacher = Table(), Fixed()
+    output, target = student(batch.ids, batch.mask), teacher.table[batch.ids]
+    soft = JointLoss(Objective(logits=1.5, imitation="kl", temperature=2.0), teacher)(student, batch)
+    torch.testing.assert_close(soft, 1.5 * kl_loss(output, target, temperature=2.0))
+    hard = JointLoss(Objective(logits=1.0, imitation="hard"), teacher)(student, batch)
+    torch.testing.assert_close(hard, hard_loss(output, target))
+    alone = JointLoss(Objective(labels=1.0), None)(student, batch)
+    torch.testing.assert_close(alone, supervised_loss(student, batch))
+
+
+@pytest.mark.parametrize("objective", [Objective(logits=1.0), Objective(representation=1.0)])
+def test_a_teacher_that_is_needed_must_be_there(objective: Objective) -> None:
+    with pytest.raises(ValueError, match="the teacher's targets are missing"):
+        JointLoss(objective, None)
 
 
 def test_tutored_loss_by_hand() -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file
+from torch import Tensor
 
+from distill.corpora import read_split
 from distill.dataset import Packed
+from distill.students import WEIGHTS_FILE
+from distill.studies import RESULTS, Place, run_recipe
 
 NAMES = {
     "en": {
@@ -94,3 +102,58 @@ def random_packed(
         (np.arange(len(lengths)) % len(languages)).astype(np.int16),
         tuple(languages),
     )
+
+
+def write_recipe(path: Path, content: dict[str, Any]) -> Path:
+    """A recipe as TOML: tables of plain values, and `variants`."""
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    lines = [f"{key} = {_toml(value)}" for key, value in content.items() if key not in (*tables, "variants")]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    for variant in content.get("variants", ()):
+        lines += ["[[variants]]", *(f"{key} = {_toml(value)}" for key, value in variant.items())]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Toy:
+    """A recipe on small data, its store and its cache."""
+
+    def __init__(self, root: Path, content: dict[str, Any]) -> None:
+        self.root, self.content = root, content
+        self.place = Place(root / "store", root / "cache", "cpu")
+
+    def write(self, changes: dict[str, Any]) -> Path:
+        """The recipe with changes, named by their dotted paths."""
+        content = json.loads(json.dumps(self.content))
+        for path, value in changes.items():
+            *tables, key = path.split(".")
+            (content.setdefault(tables[0], {}) if tables else content)[key] = value
+        return write_recipe(self.root / "recipe.toml", content)
+
+    def run(self, changes: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        """The results; `new` counts the artefacts that it made, by kind."""
+        before = self.artefacts()
+        path = self.write(changes or {})
+        read_split.cache_clear()
+        results = run_recipe(path, out=self.root / "out", place=options.pop("place", self.place), **options)
+        new = Counter(name.partition("-")[0] for name in self.artefacts() - before)
+        return results | {"new": dict(new)}
+
+    def artefacts(self) -> set[str]:
+        """Names of all artefacts, finished or not."""
+        return {path.name for path in self.place.store.glob("*-*")}
+
+    def weights(self, run: dict[str, Any]) -> dict[str, Tensor]:
+        """Of the finished student."""
+        return load_file(self.place.store / run["student"] / WEIGHTS_FILE)
+
+    def results(self) -> dict[str, Any]:
+        """What stands in results.json."""
+        return dict(json.loads((self.root / "out" / RESULTS).read_text(encoding="utf-8")))

@@ -23,7 +23,7 @@ from transformers import (
     RobertaForTokenClassification,
 )
 
-from distill.students import BiLstmTagger, StudentConfig, save_student
+from distill.students import Student, StudentConfig, save_student
 
 LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 TEXTS = (
@@ -87,20 +87,46 @@ def sharpen(model: torch.nn.Module) -> None:
 
 
 Checkpoint = Callable[..., Path]
+Trained = Callable[[str], Path]
+WIDE: dict[str, Any] = {"embedding": 32, "hidden": 32}  # every matrix has the 1024 elements that int8 begins at
+STUDENTS: dict[str, dict[str, Any]] = {
+    "bilstm": {"embedding": 16, "hidden": 24},
+    "bilstm linear": {"embedding": 16, "hidden": 24, "projection": 20},
+    "bilstm gelu": {"embedding": 16, "hidden": 24, "projection": 32, "activation": "gelu"},
+    "conv": {"kind": "conv", "layers": 5, "kernel": 3, **WIDE},
+    "conv gelu": {"kind": "conv", "layers": 1, "projection": 32, "activation": "gelu", **WIDE},
+    "transformer": {"kind": "transformer", "layers": 2, **WIDE},
+}
+
+
+def random_student(kind: str, vocabulary: int = 200) -> Student:
+    """An untrained student of one of the STUDENTS, in eval mode."""
+    torch.manual_seed(1)
+    model = Student(StudentConfig(vocabulary=vocabulary, labels=LABELS, **STUDENTS[kind]))
+    sharpen(model)
+    return model.eval()
 
 
 @pytest.fixture(scope="session")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as `distill` leaves it."""
-    folder = tmp_path_factory.mktemp("student")
-    tokenizer = unigram_pieces()
-    torch.manual_seed(1)
-    config = StudentConfig(vocabulary=tokenizer.get_vocab_size(), embedding=16, hidden=24, labels=LABELS)
-    model = BiLstmTagger(config)
-    sharpen(model)
-    save_student(model, folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Makes the folder of a student as `distill` leaves it; each of the STUDENTS is made once."""
+    made: dict[str, Path] = {}
+
+    def make(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind.replace(" ", "-"))
+            tokenizer = unigram_pieces()
+            save_student(random_student(kind, tokenizer.get_vocab_size()), made[kind])
+            tokenizer.save(str(made[kind] / "tokenizer.json"))
+        return made[kind]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def student(trained: Trained) -> Path:
+    """A BiLSTM's folder as `distill` leaves it."""
+    return trained("bilstm")
 
 
 @pytest.fixture(scope="session")

@@ -19,33 +19,34 @@ from export.source import torch_reference
 from onoma import Tagger
 from onoma.bundle import Calibration, read_manifest
 from onoma.errors import BundleError, OnomaError
-from tests.export.conftest import LABELS, TEXTS, Checkpoint
+from tests.export.conftest import LABELS, STUDENTS, TEXTS, Checkpoint, Trained
 
 LOOSE: dict[str, Any] = {"min_agreement": 0.5, "texts_for_parity": TEXTS, "overlap": 8, "max_length": 64}
-KINDS = ("student", "bert", "electra", "roberta")
+KINDS = (*STUDENTS, "bert", "electra", "roberta")
+DYNAMIC = ("bilstm", "conv", "transformer", "bert", "roberta")  # the others are like one of these
 
 
 @pytest.fixture(scope="module")
-def bundles(student: Path, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bundles(trained: Trained, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every kind of model, in every quantization: "bert fp32" and so on."""
     root = tmp_path_factory.mktemp("bundles")
     made = {}
     for kind in KINDS:
         for method in ("fp32", "int8-weights", "int8-dynamic"):
-            if kind == "electra" and method == "int8-dynamic":
-                continue  # like bert
+            if method == "int8-dynamic" and kind not in DYNAMIC:
+                continue
             target = root / f"{kind}-{method}"
-            if kind == "student":
-                export_student(student, target, quantization=method, **LOOSE)
+            if kind in STUDENTS:
+                export_student(trained(kind), target, quantization=method, **LOOSE)
             else:
                 export_teacher(checkpoint(kind), target, quantization=method, **LOOSE)
             made[f"{kind} {method}"] = target
     return made
 
 
-def original(kind: str, student: Path, checkpoint: Checkpoint) -> Any:
-    if kind == "student":
-        return torch_reference(load_student(student))
+def original(kind: str, trained: Trained, checkpoint: Checkpoint) -> Any:
+    if kind in STUDENTS:
+        return torch_reference(load_student(trained(kind)))
     return torch_reference(AutoModelForTokenClassification.from_pretrained(checkpoint(kind)).eval())
 
 
@@ -55,9 +56,9 @@ def rows(tagger: Tagger) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fp32_equals_torch_in_a_padded_batch(
-    kind: str, bundles: dict[str, Path], student: Path, checkpoint: Checkpoint
+    kind: str, bundles: dict[str, Path], trained: Trained, checkpoint: Checkpoint
 ) -> None:
-    tagger, reference = Tagger.load(bundles[f"{kind} fp32"], threads=1), original(kind, student, checkpoint)
+    tagger, reference = Tagger.load(bundles[f"{kind} fp32"], threads=1), original(kind, trained, checkpoint)
     facts = tagger.encoder.facts
     inputs = rows(tagger)
     assert len({len(ids) for ids in inputs}) > 2, "rows of several lengths"
@@ -79,14 +80,14 @@ def test_int8_weights_are_close_and_do_not_depend_on_batch_mates(kind: str, bund
         assert np.abs(many - want).mean() < 0.1 * size
 
 
-@pytest.mark.parametrize("kind", ["student", "bert", "roberta"])
+@pytest.mark.parametrize("kind", DYNAMIC)
 def test_int8_dynamic_is_close(kind: str, bundles: dict[str, Path]) -> None:
     tagger = Tagger.load(bundles[f"{kind} int8-dynamic"], threads=1)
     assert tagger.manifest is not None
     assert tagger.manifest.quantization.details["parity_with_torch"]["agreement"] > 0.7
     assert len(tagger.tag_batch(TEXTS)) == len(TEXTS)
     operators = [node.op_type for node in onnx.load(bundles[f"{kind} int8-dynamic"] / "model.onnx").graph.node]
-    assert ("DynamicQuantizeLSTM" if kind == "student" else "MatMulInteger") in operators
+    assert ("DynamicQuantizeLSTM" if kind == "bilstm" else "MatMulInteger") in operators
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,8 +97,9 @@ def test_manifest_and_sizes(kind: str, bundles: dict[str, Path]) -> None:
     manifest = read_manifest(small)
     assert manifest.labels == LABELS
     assert manifest.quantization.method == "int8-weights"
-    assert manifest.role == ("student" if kind == "student" else "teacher")
-    specials = {"student": ((), (), 0), "roberta": ((0,), (2,), 1)}.get(kind, ((2,), (3,), 0))
+    assert manifest.role == ("student" if kind in STUDENTS else "teacher")
+    others = ((), (), 0) if kind in STUDENTS else ((2,), (3,), 0)
+    specials = {"roberta": ((0,), (2,), 1)}.get(kind, others)
     facts = manifest.tokenizer
     assert (facts.prefix_ids, facts.suffix_ids, facts.pad_id) == specials
     assert manifest.max_length == 64
@@ -122,6 +124,16 @@ def test_a_long_text_is_answered_completely(kind: str, bundles: dict[str, Path])
 def test_roberta_leaves_two_positions_unused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     options = {**LOOSE, "max_length": 500}
     assert export_teacher(checkpoint("roberta"), tmp_path / "b", quantization="fp32", **options).max_length == 64
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("transformer", 512), ("conv", 600), ("bilstm", 600)])
+def test_a_transformer_takes_no_more_pieces_than_it_has_positions(
+    kind: str, limit: int, trained: Trained, tmp_path: Path
+) -> None:
+    options = {**LOOSE, "max_length": 600}
+    assert export_student(trained(kind), tmp_path / "b", **options).max_length == limit
+    tagger = Tagger.load(tmp_path / "b", threads=1)
+    assert tagger.tag(" ".join(["Berlin"] * 700)).windows > 1
 
 
 def test_size_limit(student: Path, tmp_path: Path) -> None:

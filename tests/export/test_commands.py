@@ -92,6 +92,11 @@ def test_card_without_metrics() -> None:
     )
     text = card(manifest)
     assert "Not measured yet" in text and "PER, ORG, LOC" in text and "not stated" in text
+    wikiann, gold = {"per_language": {"de": 81.0, "en": 72.0}}, {"per_language": {"nchlt/af": 60.0}, "macro_f1": 60.0}
+    metrics = {"raw": wikiann, "raw, unseen": wikiann, "gold, raw": gold}
+    text = card(manifest.model_copy(update={"metrics": metrics}))
+    assert "| language | raw | raw, unseen |" in text and "| de | 81.0 | 81.0 |" in text
+    assert "| source/language | gold, raw |" in text and "| nchlt/af | 60.0 |" in text and "–" not in text
 
 
 @pytest.mark.parametrize("value", [0.01, float("nan")])

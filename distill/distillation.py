@@ -1,0 +1,234 @@
+"""One student, from its start through every step to its scores: a chain of artefacts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from distill.batches import epoch_batches, gather
+from distill.console import console
+from distill.dataset import LABELS, Packed
+from distill.embeddings import rows_for, start_embedding
+from distill.files import write_json
+from distill.judging import judge
+from distill.materials import Materials, digest, standard_of
+from distill.mixture import TEXT_SOURCES, data_hashes, data_licences
+from distill.piece_scores import macro_f1
+from distill.stages import Step, plan
+from distill.students import Student, StudentConfig, folded, load_student, parameter_count, save_student
+from distill.training import Schedule, accelerator_for, train
+from distill.transfer import JointLoss
+from onoma.bundle import TOKENIZER_FILE, sha256
+
+RESULT = "result.json"
+
+
+def distil(materials: Materials, *, seed: int) -> dict[str, Any]:
+    """Run every step of the recipe's strategy with one seed; what is already there is not made again.
+
+    :return: steps with their dev scores, scores on dev and test, size, and the folder of the student.
+    :raises ValueError: if the recipe's strategy does not fit its student, or labels differ.
+    """
+    steps = plan(materials.recipe)
+    place = _start(materials, seed=seed)
+    told: list[dict[str, Any]] = []
+    for step in steps:
+        place = _run_step(materials, step, place, seed=seed)
+        told.append(_read(place) | {"artefact": place.name})
+    student = _finish(materials, place, seed=seed, steps=told)
+    scores = judge(materials, student)
+    about = {"seed": seed, "steps": told, "student": student.name, "coverage": materials.coverage}
+    return about | _read(student) | scores
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return content
+
+
+def _start(materials: Materials, *, seed: int) -> Path:
+    """The student before its first step: its shape, random weights, embeddings from the teacher's."""
+    own = materials.recipe.student
+    if own.checkpoint is not None:
+        facts: dict[str, Any] = {"checkpoint": sha256(Path(own.checkpoint) / "model.safetensors")}
+    else:
+        facts = {"shape": own.model_dump(exclude={"checkpoint"}), "seed": seed}
+        if own.start != "random" or own.projection != "none":
+            facts["teacher"] = materials.teacher.fingerprint
+    facts["tokenizer"] = sha256(materials.tokenizer_path)
+
+    def build(folder: Path) -> None:
+        if own.checkpoint is not None:
+            student = with_vocabulary(Path(own.checkpoint), materials.tokenizer)
+        else:
+            torch.manual_seed(seed)
+            student = Student(_config(materials))
+            if own.start != "random":
+                matrix = materials.teacher.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+                rows = rows_for(materials.tokenizer, materials.teacher.tokenizer, matrix)
+                start_embedding(student, rows, start=own.start)
+        save_student(student, folder)
+        write_json(folder / RESULT, {})
+
+    return materials.store.get("start", facts, build)
+
+
+def with_vocabulary(checkpoint: Path, tokenizer: Tokenizer) -> Student:
+    """A finished student with the embeddings of another vocabulary, such as a trimmed one; the rest is as it was."""
+    student = load_student(checkpoint)
+    before = Tokenizer.from_file(str(checkpoint / TOKENIZER_FILE))
+    if before.get_vocab() == tokenizer.get_vocab():
+        return student
+    moved = Student(replace(student.config, vocabulary=tokenizer.get_vocab_size()))
+    weights = student.state_dict()
+    weights["embedding.weight"] = rows_for(tokenizer, before, student.embedding.weight.detach())
+    moved.load_state_dict(weights)
+    return moved
+
+
+def _config(materials: Materials) -> StudentConfig:
+    own = materials.recipe.student
+    width = 0
+    if own.projection != "none":
+        config: Any = materials.teacher.model.config
+        width = int(config.hidden_size)
+    return StudentConfig(
+        vocabulary=materials.tokenizer.get_vocab_size(),
+        embedding=own.embedding,
+        hidden=own.hidden,
+        labels=LABELS.tags,
+        dropout=own.dropout,
+        kind=own.kind,
+        layers=own.layers,
+        kernel=own.kernel,
+        heads=own.heads,
+        projection=width,
+        activation="gelu" if own.projection == "gelu" else "linear",
+    )
+
+
+def _run_step(materials: Materials, step: Step, before: Path, *, seed: int) -> Path:
+    recipe = materials.recipe
+    asked = bool(step.objective.logits or step.objective.representation)
+    data, dev = materials.of(step.data), materials.dev
+    schedule = Schedule(
+        tokens=step.pieces,
+        batch_tokens=recipe.schedule.batch,
+        learning_rate=step.rate,
+        seed=seed,
+        embedding_rate=recipe.schedule.embedding_rate,
+    )
+    keep, checks = recipe.schedule.keep, recipe.schedule.checks
+    facts = {
+        "before": before.name,
+        "step": asdict(step),
+        "schedule": asdict(schedule),
+        "data": digest(data),
+        "dev": digest(dev),
+        "keep": keep,
+        "checks": checks,
+        "pieces": recipe.loss.pieces,
+        "teacher": materials.teacher.fingerprint if asked else None,
+    }
+
+    def build(folder: Path) -> None:
+        began = time.monotonic()
+        student = load_student(before)
+        for name, layer in student.layers():
+            layer.requires_grad_(name in step.thawed)
+        loss = _loss(materials, step, data)
+        dev_loss = _loss(materials, step, dev, standard=loss.standard) if step.judge == "loss" else None
+
+        def score(model: nn.Module) -> dict[str, float]:
+            f1 = round(macro_f1(model, dev), 3)
+            if dev_loss is None:
+                return {"score": f1, "f1": f1}
+            mean = mean_loss(model, dev, dev_loss)
+            return {"score": -mean, "f1": f1, "loss": round(mean, 5)}
+
+        name = f"{recipe.name} {recipe.schedule.strategy} {step.stage} {step.thawed[-1]}"
+        train(
+            student,
+            data,
+            loss,
+            schedule=schedule,
+            folder=folder / "checkpoint",
+            evaluate=score,
+            keep=keep,
+            evaluate_every=-(-step.pieces // checks),
+            device=materials.device,
+            checkpoint_minutes=recipe.schedule.checkpoint_minutes,
+            name=name,
+            facts=facts,
+        )
+        student.to("cpu").eval()
+        accelerator = accelerator_for(materials.device)
+        accelerator.wait_for_everyone()
+        scores = score(student)
+        if accelerator.is_main_process:
+            save_student(student, folder)
+            minutes = round((time.monotonic() - began) / 60, 2)
+            about = {"stage": step.stage, "thawed": list(step.thawed), "pieces": step.pieces, "minutes": minutes}
+            write_json(folder / RESULT, about | scores)
+            shutil.rmtree(folder / "checkpoint")
+
+    return materials.store.get("step", facts, build, together=True)
+
+
+def _loss(materials: Materials, step: Step, data: Packed, *, standard: Tensor | None = None) -> JointLoss:
+    objective = step.objective
+    if not (objective.logits or objective.representation):
+        return JointLoss(objective, None, chosen=materials.chosen)
+    targets = materials.targets(data, representation=bool(objective.representation))
+    if standard is None and objective.representation and objective.likeness == "mse":
+        standard = standard_of(targets, data, objective.layer)
+    return JointLoss(objective, targets, standard=standard, chosen=materials.chosen)
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, data: Packed, loss: JointLoss) -> float:
+    """The loss over all of `data`, weighted by pieces."""
+    device = next(model.parameters()).device
+    total = 0.0
+    for index in epoch_batches(data, batch_tokens=8192, seed=0, epoch=0):
+        batch = gather(data, index).to(device)
+        total += float(loss(model, batch)) * batch.ids.numel()
+    return total / max(1, data.pieces)
+
+
+def _finish(materials: Materials, place: Path, *, seed: int, steps: list[dict[str, Any]]) -> Path:
+    """The student as `onoma export student` takes it: without its projection where that folds, with tokenizer."""
+    recipe = materials.recipe
+
+    def build(folder: Path) -> None:
+        student = folded(load_student(place))
+        save_student(student, folder)
+        (folder / TOKENIZER_FILE).write_bytes(materials.tokenizer_path.read_bytes())
+        told = recipe.model_dump(mode="json", exclude={"bundle", "variants", "expect", "seeds", "x_label"})
+        about = {
+            "recipe": told,
+            "seed": seed,
+            "steps": steps,
+            "teacher": materials.teacher.fingerprint if recipe.schedule.strategy not in ("D0", "D0-S") else None,
+            "data": data_hashes(recipe.mixture()),
+            "licences": data_licences(),
+            "unlabelled_text": TEXT_SOURCES if recipe.transfer.text else None,
+            "tokenizer": sha256(materials.tokenizer_path),
+        }
+        write_json(folder / "training.json", about)
+        write_json(
+            folder / RESULT,
+            {"parameters": parameter_count(student), "vocabulary": student.config.vocabulary},
+        )
+
+    facts = {"before": place.name, "tokenizer": sha256(materials.tokenizer_path)}
+    console.log(f"{recipe.name}: {recipe.schedule.strategy} seed {seed} is through its steps")
+    return materials.store.get("student", facts, build)

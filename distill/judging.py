@@ -1,0 +1,105 @@
+"""A finished student's scores: through the same code as a request, chosen on dev, reported on test."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from distill.corpora import ENTITY_TYPES, ner_path, read_split
+from distill.evaluation import LanguageScore, Span, gold_spans, groups_of, predict, summarise
+from distill.files import write_json
+from distill.materials import Materials
+from distill.students import load_student
+from distill.torch_model import torch_tagger
+from onoma.bundle import TOKENIZER_FILE, sha256
+from onoma.tagger import Tagger
+
+NOTHING, BORDER = "nothing", "other borders"
+SCORES = "scores.json"
+Row = tuple[str, str]
+
+
+def judge(materials: Materials, student: Path) -> dict[str, Any]:
+    """Scores on WikiANN dev and test, and on the gold sources' test where the recipe says so; an artefact.
+
+    :param student: folder of the finished student.
+    """
+    own = materials.recipe.evaluation
+    languages = list(materials.languages or materials.recipe.languages)
+    wikiann = {language: ("wikiann", language) for language in languages}
+    jobs: dict[str, tuple[dict[str, Row], str, int | None]] = {
+        "dev": (wikiann, "dev", own.dev),
+        "test": (wikiann, "test", own.test),
+    }
+    if own.gold:
+        rows = groups_of("gold", (), "test")["gold"]
+        jobs["gold"] = ({name: row for name, row in rows.items() if _wanted(row, materials)}, "test", own.gold)
+    files = {
+        f"{source} {language} {split}": sha256(ner_path(source, language, split))
+        for rows, split, _ in jobs.values()
+        for source, language in rows.values()
+    }
+    facts = {"student": student.name, "files": files, "limits": [own.dev, own.test, own.gold]}
+
+    def build(folder: Path) -> None:
+        tagger = torch_tagger(load_student(student), Tokenizer.from_file(str(student / TOKENIZER_FILE)))
+        scores = {}
+        for name, (rows, split, limit) in jobs.items():
+            confusion: Counter[tuple[str, str]] = Counter()
+            by_row = {row: _score(tagger, *place, split, limit, confusion) for row, place in rows.items()}
+            scores[name] = summarise(by_row) | {"confusion": _table(confusion)}
+        write_json(folder / SCORES, scores)
+
+    path = materials.store.get("scores", facts, build) / SCORES
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _wanted(row: Row, materials: Materials) -> bool:
+    own = materials.recipe
+    languages = materials.languages or (own.languages if own.labels.languages else ())
+    return not languages or row[1] in languages
+
+
+def _score(
+    tagger: Tagger, source: str, language: str, split: str, limit: int | None, confusion: Counter[tuple[str, str]]
+) -> LanguageScore:
+    seen = {sentence.key for sentence in read_split(source, language, "train")}
+    sentences = read_split(source, language, split)[:limit]
+    score = LanguageScore()
+    for sentence, spans in zip(sentences, predict(tagger, sentences, raw=True), strict=True):
+        gold = gold_spans(sentence, raw=True)
+        score.all.add(spans, gold)
+        if sentence.key not in seen:
+            score.unseen.add(spans, gold)
+        confusion.update(confusions(gold, spans))
+    read_split.cache_clear()
+    return score
+
+
+def confusions(gold: Sequence[Span], predicted: Sequence[Span]) -> list[tuple[str, str]]:
+    """(gold type, predicted type) of each entity.
+
+    `other borders` where the other side has an entity that overlaps but none with these borders, `nothing` where it has
+    none at all.
+    """
+    at = {(start, end): label for start, end, label in predicted}
+    pairs = [(label, at.get((start, end)) or _other((start, end), predicted)) for start, end, label in gold]
+    known = {(start, end) for start, end, _ in gold}
+    extra = [span for span in predicted if (span[0], span[1]) not in known]
+    return pairs + [(_other((start, end), gold), label) for start, end, label in extra]
+
+
+def _other(place: tuple[int, int], spans: Sequence[Span]) -> str:
+    overlaps = any(start < place[1] and end > place[0] for start, end, _ in spans)
+    return BORDER if overlaps else NOTHING
+
+
+def _table(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    names = (*ENTITY_TYPES, BORDER, NOTHING)
+    return {gold: {found: confusion[gold, found] for found in names} for gold in names}

@@ -1,0 +1,251 @@
+"""What the steps of a run are made from: tokenizer, labelled data, transfer set, dev, and the teacher's answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from distill import mixture as mixtures
+from distill.alignment import Answers, shared_ids
+from distill.batches import epoch_batches, gather
+from distill.console import console
+from distill.corpora import as_text, read_split
+from distill.dataset import LABELS, Packed, concatenate, packed_split, sample, untagged
+from distill.files import write_json
+from distill.hugging_face import HuggingFaceTeacher, answers_of, load_teacher
+from distill.recipe import Recipe
+from distill.store import Store, first_process, locked
+from distill.teacher_cache import StoredTargets, TargetSource, teacher_targets
+from distill.tokenizer import MARK, save_tokenizer
+from distill.vocabulary import coverage, piece_counts, trim
+from onoma.bundle import TOKENIZER_FILE, sha256
+
+COVERAGE = "coverage.json"
+
+
+class Materials:
+    """Data and teacher of a resolved recipe, each made when it is first asked for.
+
+    :param languages: the labels of these languages only (strategy D0).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        store: Store,
+        cache: Path,
+        device: torch.device,
+        languages: tuple[str, ...] = (),
+    ) -> None:
+        self.recipe, self.store, self.cache, self.device, self.languages = recipe, store, cache, device, languages
+
+    @cached_property
+    def whole_tokenizer(self) -> Path:
+        """The tokenizer that the recipe names."""
+        path = Path(self.recipe.tokenizer)
+        if path.is_dir():
+            path = path / TOKENIZER_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"no tokenizer at {path} (recipe key tokenizer)")
+        return path
+
+    @cached_property
+    def tokenizer_path(self) -> Path:
+        """The student's tokenizer: that one, or trimmed to what D_l and D_u hold."""
+        minimum = self.recipe.student.minimum_count
+        if not minimum:
+            return self.whole_tokenizer
+        parts = [self._labelled(self.whole_tokenizer), self._unlabelled(self.whole_tokenizer)]
+        data = concatenate([part for part in parts if part is not None])
+        facts = {"tokenizer": sha256(self.whole_tokenizer), "data": digest(data), "minimum": minimum}
+
+        def build(folder: Path) -> None:
+            whole = Tokenizer.from_file(str(self.whole_tokenizer))
+            smaller = trim(whole, piece_counts(data, whole.get_vocab_size()), minimum=minimum)
+            save_tokenizer(smaller, folder / TOKENIZER_FILE)
+            texts = {
+                language: [as_text(sentence, raw=True)[0] for sentence in read_split("wikiann", language, "dev")]
+                for language in self.recipe.languages
+            }
+            write_json(folder / COVERAGE, coverage(whole, smaller, texts))
+
+        return self.store.get("vocabulary", facts, build) / TOKENIZER_FILE
+
+    @property
+    def coverage(self) -> dict[str, dict[str, float]] | None:
+        """What trimming did to each language's dev sentences; None where nothing was trimmed."""
+        if not self.recipe.student.minimum_count:
+            return None
+        path = self.tokenizer_path.with_name(COVERAGE)
+        found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The student's tokenizer."""
+        return Tokenizer.from_file(str(self.tokenizer_path))
+
+    @cached_property
+    def teacher(self) -> HuggingFaceTeacher:
+        """The teacher."""
+        path = self.recipe.teacher.path
+        return load_teacher(Path(path) if Path(path).exists() else path)
+
+    @cached_property
+    def keeps_texts(self) -> bool:
+        """Whether the teacher cuts text otherwise than the student, so that it must see the text itself."""
+        return shared_ids(self.tokenizer, self.teacher.tokenizer) is None
+
+    def _alone(self, what: str) -> AbstractContextManager[None]:
+        """Files of the cache are made by one process at a time; the others then find them there. Not to be nested."""
+        return locked(self.cache / "locks" / what)
+
+    def _labelled(self, tokenizer: Path, *, texts: bool = False) -> Packed:
+        mixture = self.recipe.mixture(texts=texts, languages=self.languages)
+        with self._alone("packed"):
+            return mixtures.labelled(mixture, tokenizer_path=tokenizer, cache=self.cache)
+
+    def _unlabelled(self, tokenizer: Path, *, texts: bool = False) -> Packed | None:
+        """D_u."""
+        mixture = self.recipe.transfer_mixture(texts=texts)
+        parts = []
+        with self._alone("packed"):
+            if mixture.wikiann != 0 or mixture.gold or mixture.massive:
+                parts.append(untagged(mixtures.labelled(mixture, tokenizer_path=tokenizer, cache=self.cache)))
+            if mixture.text:
+                parts.append(mixtures.unlabelled(mixture, tokenizer_path=tokenizer, cache=self.cache))
+        if not parts:
+            return None
+        pool = concatenate(parts)
+        size = self.recipe.transfer.pieces
+        return pool if size is None else sample(pool, size, seed=0)
+
+    @cached_property
+    def labelled(self) -> Packed:
+        """D_l."""
+        return self._labelled(self.tokenizer_path)
+
+    @cached_property
+    def unlabelled(self) -> Packed:
+        """D_u; the sentences of D_l without their labels if there is no other."""
+        made = self._unlabelled(self.tokenizer_path, texts=self.keeps_texts)
+        if made is None:
+            made = untagged(self._labelled(self.tokenizer_path, texts=self.keeps_texts))
+        console.log(f"{self.recipe.name}: {made.pieces / 1e6:.2f}M pieces in the transfer set")
+        return made
+
+    @cached_property
+    def everything(self) -> Packed:
+        """D_l with its labels, and D_u."""
+        return concatenate([self._labelled(self.tokenizer_path, texts=self.keeps_texts), self.unlabelled])
+
+    def of(self, name: Literal["labelled", "unlabelled", "everything"]) -> Packed:
+        """The data of that name."""
+        data: Packed = getattr(self, name)
+        return data
+
+    @cached_property
+    def dev(self) -> Packed:
+        """Labelled dev examples of the languages the student is judged on."""
+        options: dict[str, Any] = {
+            "tokenizer_path": self.tokenizer_path,
+            "limit": self.recipe.evaluation.dev,
+            "texts": self.keeps_texts_for_dev,
+        }
+        languages = self.languages or self.recipe.languages
+        with self._alone("packed"):
+            return concatenate(
+                [packed_split("wikiann", one, "dev", raw=True, cache=self.cache, **options) for one in languages]
+            )
+
+    @property
+    def keeps_texts_for_dev(self) -> bool:
+        """Like `keeps_texts`, without loading a teacher that the strategy does not ask."""
+        return self.recipe.schedule.strategy not in ("D0", "D0-S") and self.keeps_texts
+
+    def targets(self, data: Packed, *, representation: bool) -> TargetSource:
+        """The teacher's answers for `data`: logits, and the layer's states if asked for.
+
+        Strategies with a stage of representations keep both from the start, so that the teacher runs once. In a
+        distributed run the first process asks it, the others find the answers.
+        """
+        own, schedule = self.recipe.teacher, self.recipe.schedule
+        staged = schedule.strategy > "D3" and schedule.representation > 0
+        both = representation or (own.cache == "disk" and staged)
+        layers = (own.layer,) if both else ()
+        student = self.tokenizer_path  # which takes the lock itself
+        first, wait = first_process()
+        if not first:
+            wait()
+        with self._alone(f"teacher-{digest(data)}"):
+            found = self._answered(data, layers, student)
+        if first:
+            wait()
+        return found if representation or not isinstance(found, StoredTargets) else found.without_states()
+
+    def _answered(self, data: Packed, layers: tuple[int, ...], student: Path) -> TargetSource:
+        own = self.recipe.teacher
+        fingerprint = f"{self.teacher.fingerprint} {layers} {sha256(student)}"
+        if own.engine == "local":
+            answers = _answers(self.teacher, self.tokenizer, self.device, layers)
+            return teacher_targets(answers, data, mode=own.cache, cache=self.cache, fingerprint=fingerprint)
+        from distill.cluster import label_with_ray
+
+        path, tokenizer = own.path, str(student.absolute())
+        place = str(Path(path).absolute()) if Path(path).exists() else path
+
+        def load() -> Answers:
+            return _answers(load_teacher(place), Tokenizer.from_file(tokenizer), torch.device("cpu"), layers)
+
+        return label_with_ray(load, data, cache=self.cache, fingerprint=fingerprint, workers=own.workers)
+
+    @cached_property
+    def chosen(self) -> Tensor | None:
+        """(V,) which pieces enter the losses; None for all."""
+        if self.recipe.loss.pieces == "all":
+            return None
+        begins = torch.zeros(self.tokenizer.get_vocab_size(), dtype=torch.bool)
+        for piece, at in self.tokenizer.get_vocab().items():
+            begins[at] = piece.startswith(MARK)
+        return begins
+
+
+def _answers(
+    teacher: HuggingFaceTeacher, tokenizer: Tokenizer, device: torch.device, layers: tuple[int, ...]
+) -> Answers:
+    return answers_of(
+        teacher, student_tokenizer=tokenizer, student_labels=LABELS, device=device, layers=layers
+    )
+
+
+def digest(data: Packed) -> str:
+    """SHA-256 over pieces, tags, borders, and texts where there are any."""
+    whole = hashlib.sha256()
+    for array in (data.ids, data.tags, data.offsets):
+        whole.update(array.tobytes())
+    if data.texts is not None:
+        whole.update(json.dumps(data.texts).encode())
+    return whole.hexdigest()
+
+
+def standard_of(targets: TargetSource, data: Packed, layer: int, *, pieces: int = 200_000) -> Tensor:
+    """(2, D) mean and standard deviation of the teacher's states, over about `pieces` pieces drawn at random."""
+    rows: list[Tensor] = []
+    seen = 0
+    for index in epoch_batches(data, batch_tokens=4096, seed=0, epoch=0):
+        hidden = targets(gather(data, index)).hidden[layer].flatten(0, 1)
+        rows.append(hidden)
+        seen += len(hidden)
+        if seen >= pieces:
+            break
+    whole = torch.cat(rows)
+    return torch.stack([whole.mean(dim=0), whole.std(dim=0).clamp_min(1e-6)])

@@ -1,0 +1,167 @@
+"""A whole recipe: every variant with every seed, in one process or several, and what came out."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill.console import console
+from distill.distillation import distil
+from distill.files import write_json
+from distill.materials import Materials
+from distill.mixture import data_hashes
+from distill.recipe import Recipe, Variant, load_recipe
+from distill.store import Store
+from distill.training import accelerator_for, choose_device
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run reads and writes, and on what: picklable, for worker processes."""
+
+    store: Path
+    cache: Path
+    device: str = "auto"
+    engine: str | None = None
+
+
+def run_recipe(
+    path: Path, *, out: Path, place: Place, jobs: int = 1, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run a recipe and write `out`/results.json; everything that exists already is reused.
+
+    Results of variants are written as they come, so that an interrupted study shows what it has.
+
+    :param jobs: processes at once; each gets its share of the cores.
+    :param only: these variants only.
+    :raises ValueError: if the recipe is wrong, or `only` names a variant it has not.
+    """
+    recipe = load_recipe(path)
+    runs = recipe.runs()
+    if unknown := sorted(set(only) - {variant.name for variant, _ in runs}):
+        raise ValueError(f"{path} has no variant {', '.join(unknown)}")
+    runs = [(variant, seed) for variant, seed in runs if not only or variant.name in only]
+    done: dict[tuple[str, int], dict[str, Any]] = {}
+    out.mkdir(parents=True, exist_ok=True)
+
+    def note(variant: Variant, seed: int, result: dict[str, Any]) -> None:
+        done[variant.name, seed] = {"variant": variant.name, "x": variant.x, **result}
+        ordered = [done[one.name, seed] for one, seed in runs if (one.name, seed) in done]
+        write_json(out / RESULTS, _about(recipe, path) | {"runs": ordered})
+        f1 = result["dev"]["all"]["macro_f1"]
+        console.log(f"{recipe.name}: {variant.name}, seed {seed}: dev F1 {f1} ({len(done)} of {len(runs)})")
+
+    if jobs <= 1:
+        for variant, seed in runs:
+            note(variant, seed, run_one(recipe, variant, seed, place))
+    else:
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+            waiting = {pool.submit(run_one, recipe, variant, seed, place): (variant, seed) for variant, seed in runs}
+            try:
+                for future in as_completed(waiting):
+                    note(*waiting[future], future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    results: dict[str, Any] = json.loads((out / RESULTS).read_text(encoding="utf-8"))
+    return results
+
+
+def run_one(recipe: Recipe, variant: Variant, seed: int, place: Place) -> dict[str, Any]:
+    """One variant with one seed."""
+    own = recipe.resolved(variant)
+    if place.engine is not None:
+        own = own.resolved(Variant(name=own.name, set={"teacher.engine": place.engine}))
+    # Among several processes each has a GPU of its own.
+    store, device = Store(place.store), accelerator_for(choose_device(place.device)).device
+    whole = Materials(own, store=store, cache=place.cache, device=device)
+    if own.schedule.strategy != "D0":
+        return distil(whole, seed=seed) | {"reused": store.reused, "made": store.made}
+    alone = {
+        language: distil(
+            Materials(own, store=store, cache=place.cache, device=device, languages=(language,)), seed=seed
+        )
+        for language in own.languages
+    }
+    return _merged(alone, seed) | {"reused": store.reused, "made": store.made}
+
+
+def _merged(alone: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
+    """One result of students of one language each (strategy D0)."""
+    results = list(alone.values())
+    parts = [part for part in ("dev", "test", "gold") if part in results[0]]
+    scores: dict[str, Any] = {part: _merged_scores([one[part] for one in results]) for part in parts}
+    return {
+        "seed": seed,
+        "steps": [],
+        "student": None,
+        "parameters": sum(one["parameters"] for one in results),
+        "vocabulary": results[0]["vocabulary"],
+        **scores,
+    }
+
+
+def _merged_scores(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for part in ("all", "unseen"):
+        # As in distill.evaluation.summarise, what has no gold spans does not count.
+        counted = {name: value for one in parts if one[part]["worst"] for name, value in one[part]["f1"].items()}
+        worst = min(counted, key=lambda name: counted[name], default=None)
+        merged[part] = {
+            "macro_f1": round(statistics.fmean(counted.values()), 2) if counted else 0.0,
+            "std": round(statistics.pstdev(counted.values()), 2) if counted else 0.0,
+            "worst": [worst, counted[worst]] if worst else None,
+            "f1": {name: value for one in parts for name, value in one[part]["f1"].items()},
+        }
+    names = parts[0]["confusion"]
+    merged["confusion"] = {
+        gold: {found: sum(one["confusion"][gold][found] for one in parts) for found in names[gold]} for gold in names
+    }
+    return merged
+
+
+def best_run(results: dict[str, Any]) -> dict[str, Any]:
+    """The run with the highest macro F1 on dev that gave one student.
+
+    :raises ValueError: if none did (strategy D0 gives one a language).
+    """
+    runs = [run for run in results["runs"] if run["student"]]
+    if not runs:
+        raise ValueError("no run gave a student of all languages (strategy D0 gives one for each)")
+    return max(runs, key=lambda run: float(run["dev"]["all"]["macro_f1"]))
+
+
+def _about(recipe: Recipe, path: Path) -> dict[str, Any]:
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "path": str(path),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": _machine(),
+        "data": data_hashes(recipe.mixture()),
+    }
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {len(os.sched_getaffinity(0))} cores{gpu}, torch {torch.__version__}"

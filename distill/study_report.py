@@ -1,0 +1,226 @@
+"""`onoma distill report`: what a run's results say, as Markdown with plots."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from distill.files import write_text
+from distill.studies import RESULTS
+from distill.study_plots import plot_steps, plot_tradeoff, plot_variants
+
+REPORT = "report.md"
+LATENCY = "latency.json"  # what `onoma export latency` measured
+
+Run = dict[str, Any]
+# Two-sided 95 % quantiles of Student's t by degrees of freedom.
+_T95 = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+class Results:
+    """The results of a run, by variant in the recipe's order."""
+
+    def __init__(self, content: dict[str, Any], latency: dict[str, dict[str, float]] | None = None) -> None:
+        self.content, self.latency = content, latency or {}
+        self.by_variant: dict[str, list[Run]] = {}
+        order = [variant["name"] for variant in content["recipe"]["variants"]]
+        runs = sorted(content["runs"], key=lambda run: order.index(run["variant"]) if order else 0)
+        for run in runs:
+            self.by_variant.setdefault(run["variant"], []).append(run)
+
+    def figures(self, variant: str, part: str = "test", which: str = "all") -> list[float]:
+        """Macro F1 of every seed."""
+        return [run[part][which]["macro_f1"] for run in self.by_variant[variant]]
+
+    def milliseconds(self, variant: str, shape: str) -> float | None:
+        """Median latency of the variant's students, if it was measured; `shape` is `1x32` or `32x32`."""
+        measured = [self.latency.get(run["student"]) for run in self.by_variant[variant]]
+        found = [one[shape] for one in measured if one is not None]
+        return statistics.median(found) if found else None
+
+
+def write_report(run: Path, out: Path) -> Path:
+    """Write report.md and its plots to `out`; returns the report's path.
+
+    :raises FileNotFoundError: if there are no results in `run`.
+    :raises ValueError: if none of its runs is through.
+    """
+    if not (run / RESULTS).is_file():
+        raise FileNotFoundError(f"no {RESULTS} in {run}: `onoma distill run RECIPE --out {run}` writes it")
+    content = json.loads((run / RESULTS).read_text(encoding="utf-8"))
+    if not content["runs"]:
+        raise ValueError(f"{run / RESULTS} has no runs")
+    latency = run / LATENCY
+    results = Results(content, json.loads(latency.read_text(encoding="utf-8")) if latency.exists() else None)
+    out.mkdir(parents=True, exist_ok=True)
+    parts = [_head(results), _table(results), _picture(plot_variants(results, out), "Macro F1 by variant")]
+    parts += [_expectations(results)]
+    if results.latency:
+        parts.append(_picture(plot_tradeoff(results, out), "Macro F1 against latency"))
+    parts += [_steps(results), _picture(plot_steps(results, out), "Dev F1 after each step"), _languages(results)]
+    parts += [_confusion(results), _coverage(results)]
+    write_text(out / REPORT, "\n".join(part for part in parts if part))
+    return out / REPORT
+
+
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, first column left, others right."""
+    names = list(head)
+    lines = [names, ["---", *("---:" for _ in names[1:])], *(list(row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _picture(name: str | None, title: str) -> str:
+    return f"![{title}]({name})\n" if name else ""
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """`80.12 ± 0.34`: mean and standard deviation over seeds."""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread}"
+
+
+def _head(results: Results) -> str:
+    content = results.content
+    recipe = content["recipe"]
+    names = [variant["name"] for variant in recipe["variants"]] or [recipe["name"]]
+    there = {(run["variant"], run["seed"]) for run in content["runs"]}
+    missing = [f"{name} (seed {seed})" for name in names for seed in recipe["seeds"] if (name, seed) not in there]
+    lines = [
+        f"# {recipe['name']}\n",
+        recipe["description"] + "\n" if recipe["description"] else "",
+        f"`onoma distill run {content['path']}`, {content['date']}, on {content['machine']}. Seeds "
+        f"{', '.join(map(str, recipe['seeds']))}. Teacher: {recipe['teacher']['path']}. Strict span F1 in percent on "
+        "raw text; chosen on dev, reported on WikiANN test; mean and standard deviation over seeds.\n",
+        f"**{len(missing)} runs are missing:** {', '.join(missing)}.\n" if missing else "",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _table(results: Results) -> str:
+    gold = any("gold" in run for run in results.content["runs"])
+    head = ["variant", "seeds", "dev", "test", "test, unseen", "std of languages", "worst language", "parameters"]
+    head += ["gold test"] if gold else []
+    head += ["ms, 1x32", "ms, 32x32"] if results.latency else []
+    rows = []
+    for name, runs in results.by_variant.items():
+        average = _by_language(runs)
+        worst = min(average, key=lambda language: average[language])
+        row = [name, str(len(runs)), mean_and_spread(results.figures(name, "dev"))]
+        row += [mean_and_spread(results.figures(name, which=which)) for which in ("all", "unseen")]
+        row += [f"{statistics.fmean(run['test']['all']['std'] for run in runs):.2f}", f"{worst} {average[worst]:.1f}"]
+        row += [f"{runs[0]['parameters'] / 1e6:.2f}M"]
+        if gold:
+            row += [mean_and_spread(results.figures(name, "gold")) if all("gold" in run for run in runs) else "-"]
+        if results.latency:
+            row += [_milliseconds(results.milliseconds(name, shape)) for shape in ("1x32", "32x32")]
+        rows.append(row)
+    return markdown_table(head, rows)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _by_language(runs: list[Run]) -> dict[str, float]:
+    languages = runs[0]["test"]["all"]["f1"]
+    return {name: statistics.fmean(run["test"]["all"]["f1"][name] for run in runs) for name in languages}
+
+
+def _expectations(results: Results) -> str:
+    """Every `a < b` that the recipe expects, with the difference of means on test and its 95 % interval over seeds."""
+    rows = []
+    for order in results.content["recipe"]["expect"]:
+        names = [name.strip() for name in order.split("<")]
+        for low, high in zip(names, names[1:], strict=False):
+            both = low in results.by_variant and high in results.by_variant
+            rows.append([f"{low} < {high}", *(compare(results, low, high) if both else ("-", "-", "0", "not run"))])
+    if not rows:
+        return ""
+    table = markdown_table(["expected", "difference", "95 % interval", "seeds", "verdict"], rows)
+    return "## Expected orders\n\nDifferences of macro F1 on test, paired by seed (Student's t).\n\n" + table
+
+
+def compare(results: Results, low: str, high: str) -> list[str]:
+    """Mean difference over the seeds that both have, its interval, how many seeds, and what follows."""
+    first = {run["seed"]: run["test"]["all"]["macro_f1"] for run in results.by_variant[low]}
+    second = {run["seed"]: run["test"]["all"]["macro_f1"] for run in results.by_variant[high]}
+    differences = [second[seed] - first[seed] for seed in first if seed in second]
+    if not differences:
+        return ["-", "-", "0", "no seed in common"]
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return [f"{mean:+.2f}", "-", "1", "holds" if mean > 0 else "does not hold"]
+    degrees = min(len(differences) - 1, len(_T95) - 1)
+    half = _T95[degrees] * statistics.stdev(differences) / math.sqrt(len(differences))
+    verdict = "holds" if mean > 0 else "does not hold"
+    if abs(mean) <= half:
+        verdict += ", within the noise of the seeds"
+    return [f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}", str(len(differences)), verdict]
+
+
+def _steps(results: Results) -> str:
+    rows = []
+    for name, runs in results.by_variant.items():
+        if len(runs[0]["steps"]) < 2:
+            continue
+        for at, step in enumerate(runs[0]["steps"]):
+            own = [run["steps"][at] for run in runs]
+            f1 = mean_and_spread([one["f1"] for one in own])
+            minutes = statistics.fmean(one["minutes"] for one in own)
+            layers = ", ".join(step["thawed"])
+            rows.append([name, step["stage"], layers, f"{step['pieces'] / 1e6:.2f}M", f1, f"{minutes:.1f}"])
+    if not rows:
+        return ""
+    note = "F1 on dev of the best tags without decoding; near 0 until logits have been learned.\n\n"
+    head = ["variant", "stage", "layers that learn", "word-pieces", "dev F1", "minutes"]
+    return "## After each step\n\n" + note + markdown_table(head, rows)
+
+
+def _languages(results: Results) -> str:
+    names = list(results.by_variant)
+    averages = {name: _by_language(runs) for name, runs in results.by_variant.items()}
+    languages = sorted({language for average in averages.values() for language in average})
+    rows = [[language, *(f"{averages[name].get(language, math.nan):.1f}" for name in names)] for language in languages]
+    return "## By language\n\nMean F1 on test over seeds.\n\n" + markdown_table(["language", *names], rows)
+
+
+def _confusion(results: Results) -> str:
+    best = max(results.by_variant, key=lambda name: statistics.fmean(results.figures(name, "dev")))
+    total: dict[str, dict[str, int]] = {}
+    for run in results.by_variant[best]:
+        for gold, row in run["test"]["confusion"].items():
+            for found, count in row.items():
+                total.setdefault(gold, {}).setdefault(found, 0)
+                total[gold][found] += count
+    rows = [[gold, *(str(count) for count in row.values())] for gold, row in total.items()]
+    title = "## Confusion of types\n\n"
+    note = f"{best} (best on dev), all seeds and languages of test: gold in rows, found in columns.\n\n"
+    return title + note + markdown_table(["gold", *next(iter(total.values()))], rows)
+
+
+def _coverage(results: Results) -> str:
+    """What trimming the vocabulary does to each language's dev sentences, where it was trimmed."""
+    parts: list[tuple[dict[str, dict[str, float]], str]] = []
+    for name, runs in results.by_variant.items():
+        table = runs[0].get("coverage")
+        if not table or any(table == other for other, _ in parts):
+            continue
+        parts.append((table, f"{name}: {runs[0]['vocabulary']:,} pieces kept.\n\n" + _coverage_table(table)))
+    if not parts:
+        return ""
+    note = (
+        "In percent, on dev: more pieces than with the whole vocabulary; pieces without a meaning before and after; of "
+        "the different pieces that the language's sentences use, those still there.\n\n"
+    )
+    return "## Vocabulary\n\n" + note + "\n".join(text for _, text in parts)
+
+
+def _coverage_table(table: dict[str, dict[str, float]]) -> str:
+    head = ["language", "longer", "unknown before", "unknown", "kept"]
+    keys = ("longer", "unknown_before", "unknown", "kept")
+    return markdown_table(head, [[language, *(f"{row[key]:.2f}" for key in keys)] for language, row in table.items()])

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from toydata import random_packed
+
+from distill.alignment import Targets
+from distill.batches import Batch
+from distill.dataset import LABELS
+from distill.recipe import Recipe, Strategy
+from distill.stages import TOP_DOWN, Step, plan
+from distill.students import Kind, Student, StudentConfig
+from distill.training import Schedule, train
+from distill.transfer import JointLoss, Objective
+
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+ALL = ("head", "projection", "encoder", "embedding")
+LOSS = {"imitation": "kl", "temperature": 2.0, "likeness": "kld", "alpha": 0.5, "beta": 3.0, "gamma": 0.25}
+JOINT = Objective(0.5, 3.0, 0.25, imitation="kl", temperature=2.0, likeness="kld", layer=2)
+REPRESENTATION = Objective(representation=1.0, likeness="kld", layer=2)
+LOGITS = Objective(logits=1.0, imitation="kl", temperature=2.0)
+HARD = Objective(labels=1.0)
+TOTAL = 2_100_000 + 4_000_001 + 1_999_999
+
+
+def recipe(strategy: str, *, projection: str = "linear", **schedule: Any) -> Recipe:
+    counts = {"representation": 2_100_000, "logits": 4_000_001, "labels": 1_999_999, "rate": 3e-3, "label_rate": 1e-3}
+    content = {
+        "name": "plan",
+        "tokenizer": "t",
+        "teacher": {"path": "p", "layer": 2},
+        "student": {"projection": projection},
+        "loss": LOSS,
+        "labels": {"languages": ["de", "en", "ru"]},
+        "schedule": counts | {"strategy": strategy} | schedule,
+    }
+    return Recipe.model_validate(content)
+
+
+def outline(strategy: str, **more: Any) -> list[tuple[str, tuple[str, ...], Objective, str]]:
+    return [(step.stage, step.thawed, step.objective, step.data) for step in plan(recipe(strategy, **more))]
+
+
+def test_strategies_without_stages() -> None:
+    for strategy in ("D0", "D0-S"):
+        assert outline(strategy) == [("labels", ALL, HARD, "labelled")]
+    assert outline("D1") == [("joint", ALL, replace(JOINT, representation=0.0), "everything")]
+    assert outline("D2") == [("joint", ALL, JOINT, "everything")]
+
+
+def test_strategies_with_stages() -> None:
+    first = ("representation", ALL[1:], REPRESENTATION, "unlabelled")
+    without = replace(JOINT, representation=0.0)
+    assert outline("D3.1") == [first, ("joint", ALL, without, "everything")]
+    assert outline("D4.1") == [first, ("logits", ALL, LOGITS, "unlabelled"), ("labels", ALL, HARD, "labelled")]
+
+
+def test_gradual_unfreezing_goes_from_the_top_down() -> None:
+    first = ("representation", ALL[1:], REPRESENTATION, "unlabelled")
+    without = replace(JOINT, representation=0.0)
+    layers = [("head",), ("head", "projection"), ("head", "projection", "encoder"), ALL]
+    assert outline("D3.2") == [first, *(("joint", thawed, without, "everything") for thawed in layers)]
+    assert outline("D4.2") == [
+        first,
+        *(("logits", thawed, LOGITS, "unlabelled") for thawed in layers),
+        *(("labels", thawed, HARD, "labelled") for thawed in layers),
+    ]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_sees_equally_many_pieces(strategy: str) -> None:
+    steps = plan(recipe(strategy))
+    students = 3 if strategy == "D0" else 1  # one for each language
+    assert all(step.pieces > 0 for step in steps)
+    assert sum(step.pieces for step in steps) * students == pytest.approx(TOTAL, abs=len(steps))
+
+
+def test_each_stage_has_its_pieces_rate_and_judge() -> None:
+    for strategy in ("D4.1", "D4.2"):
+        for stage, pieces, rate, judge in (
+            ("representation", 2_100_000, 3e-3, "loss"),
+            ("logits", 4_000_001, 3e-3, "loss"),
+            ("labels", 1_999_999, 1e-3, "f1"),
+        ):
+            own = [step for step in plan(recipe(strategy)) if step.stage == stage]
+            assert sum(step.pieces for step in own) == pytest.approx(pieces, abs=len(own))
+            assert {(step.rate, step.judge) for step in own} == {(rate, judge)}
+    for strategy in ("D0", "D0-S", "D1", "D2"):
+        assert [(step.rate, step.judge) for step in plan(recipe(strategy))] == [(3e-3, "f1")]
+    assert [step.pieces for step in plan(recipe("D3.1"))] == [2_100_000, 4_000_001 + 1_999_999]
+
+
+def test_later_steps_of_a_stage_are_longer() -> None:
+    logits = [step.pieces for step in plan(recipe("D4.2")) if step.stage == "logits"]
+    assert len(logits) == 4 and all(one <= other for one, other in pairwise(logits))
+
+
+def test_what_has_no_pieces_is_left_out() -> None:
+    stages = [step.stage for step in plan(recipe("D4.1", representation=0))]
+    assert stages == ["logits", "labels"]
+    assert [step.stage for step in plan(recipe("D4.1", labels=0))] == ["representation", "logits"]
+    assert [step.stage for step in plan(recipe("D3.1", representation=0))] == ["joint"]
+    assert all(step.pieces >= 1 for step in plan(recipe("D4.2", logits=1, labels=2)))
+    for strategy in STRATEGIES:
+        with pytest.raises(ValueError, match=f"strategy {strategy} has no word-pieces to see"):
+            plan(recipe(strategy, representation=0, logits=0, labels=0))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_a_projection_there_is_no_representation_to_learn(strategy: str) -> None:
+    without = recipe(strategy, projection="none")
+    if strategy[:2] in ("D0", "D1"):
+        (step,) = plan(without)
+        assert step.thawed == ("head", "encoder", "embedding")
+    else:
+        with pytest.raises(ValueError, match=f"projection is none, but strategy {strategy} learns"):
+            plan(without)
+    if strategy[:2] in ("D3", "D4"):
+        (first, *_) = plan(recipe(strategy, projection="none", representation=0))
+        assert first.stage in ("joint", "logits"), "there is no representation to learn"
+
+
+class Fixed:
+    """Targets that depend on the piece alone."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(4)
+        self.logits, self.states = torch.randn(40, 7), torch.randn(40, 6)
+
+    def __call__(self, batch: Batch) -> Targets:
+        return Targets(self.logits[batch.ids], {2: self.states[batch.ids]})
+
+
+STEPS = {f"{at} {step.stage} {step.thawed[-1]}": step for at, step in enumerate(plan(recipe("D4.2")))}
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "conv", "transformer"])
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_only_what_has_thawed_changes_in_a_step(step: Step, kind: Kind, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    shape = StudentConfig(vocabulary=40, embedding=4, hidden=4, labels=LABELS.tags, projection=6, kind=kind, heads=2)
+    model = Student(shape)
+    for name, layer in model.layers():  # as distill.distillation does
+        layer.requires_grad_(name in step.thawed)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    loss = JointLoss(step.objective, Fixed())
+    schedule = Schedule(tokens=60, batch_tokens=20, learning_rate=step.rate)
+    train(model, random_packed([5, 5, 4, 4, 6]), loss, schedule=schedule, folder=tmp_path, device=torch.device("cpu"))
+    after = model.state_dict()
+    changed = {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == set(step.thawed) and set(step.thawed) <= set(TOP_DOWN)
