@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -25,10 +25,18 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The teacher's logits (B, T, C) of a batch, and its hidden states (B, T, D) by layer, in fp32."""
+    """The teacher's logits (B, T, C) of a batch, and its hidden states (B, T, D) by layer, in fp32.
+
+    Of pieces that it has no opinion of both are NaN: zeros would be a uniform distribution.
+    """
 
     logits: Tensor
     hidden: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Tensor:
+        """(B, T) which pieces it has an opinion of."""
+        return ~self.logits.isnan().any(dim=-1)
 
 
 class Answers(Protocol):
@@ -47,10 +55,13 @@ def teacher_outputs(
 
     :param layers: 0 is the embeddings' output, k that of the k-th layer; negative ones count from the last.
     :param columns: (C,) which of the teacher's columns each of the student's labels is; None where they agree.
+    :raises FloatingPointError: if a logit is NaN, which in Targets means something else.
     """
     with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=ids.device.type == "cuda"):
         output = model(input_ids=ids, attention_mask=mask, output_hidden_states=bool(layers))
     logits = output.logits.float()
+    if bool(logits[mask.bool()].isnan().any()):
+        raise FloatingPointError(f"the teacher gives NaN for a logit of a batch of {tuple(ids.shape)} pieces")
     if columns is not None:
         logits = logits[..., columns.to(logits.device)]
     return Targets(logits, {layer: output.hidden_states[layer].float() for layer in layers})
@@ -58,6 +69,9 @@ def teacher_outputs(
 
 class SharedPieces:
     """A teacher that knows all of the student's pieces, perhaps under other ids (a trimmed vocabulary).
+
+    It is asked about the student's cuts. Where the vocabulary was trimmed these are not its own in words that held a
+    piece seen fewer than `student.minimum_count` times: rare words only, spelled in smaller pieces that it knows.
 
     :param ids: (V,) the teacher's id of each of the student's pieces; None where they are the same.
     :param facts: the pieces that the teacher wants around a text; they get no answers.
@@ -95,21 +109,35 @@ class SharedPieces:
 def shared_ids(student: Tokenizer, teacher: Tokenizer) -> Tensor | None:
     """(V,) the teacher's id of each of the student's pieces.
 
-    None unless the teacher has them all and splits text into words as the student does.
+    None unless the teacher has them all, splits text into words as the student does, and cuts words by the same rules
+    (a Unigram model's scores, a BPE's merges, prefixes) as far as these are about the student's pieces.
     """
     one, other = json.loads(student.to_str()), json.loads(teacher.to_str())
     if any(one[part] != other[part] for part in ("normalizer", "pre_tokenizer")):
         return None
-    if one["model"]["type"] != other["model"]["type"]:
-        return None
     theirs = teacher.get_vocab()
     own = student.get_vocab()
+    if any(piece not in theirs for piece in own) or _rules(one["model"], own) != _rules(other["model"], own):
+        return None
     ids = torch.zeros(max(own.values(), default=-1) + 1, dtype=torch.long)
     for piece, at in own.items():
-        if piece not in theirs:
-            return None
         ids[at] = theirs[piece]
     return ids
+
+
+def _rules(model: dict[str, Any], pieces: Container[str]) -> dict[str, Any]:
+    """What decides how a tokenizer's model cuts words, as far as it is about `pieces`."""
+    rules = {name: value for name, value in model.items() if name not in ("vocab", "merges", "unk_id", "unk_token")}
+    if model["type"] == "Unigram":
+        rules["scores"] = {piece: score for piece, score in model["vocab"] if piece in pieces}
+    if model["type"] == "BPE":
+        prefix = model["continuing_subword_prefix"] or ""
+        rules["merges"] = [
+            (left, right)
+            for left, right in model["merges"]
+            if left in pieces and right in pieces and left + right.removeprefix(prefix) in pieces
+        ]
+    return rules
 
 
 class OtherPieces:
@@ -117,7 +145,8 @@ class OtherPieces:
 
     The first of the teacher's pieces that reaches into the word speaks for it. On the student's pieces that continue a
     word, and on words that the speaker does not begin in, the score of B-X goes over to I-X. Of words that the
-    teacher's tokenizer drops (control characters) it has no opinion: logits and states are zero.
+    teacher's tokenizer drops (control characters), and of texts of which it leaves nothing, it has no opinion: logits
+    and states are NaN.
 
     :param tokenizer: the teacher's; `facts` are the pieces it puts around a text, `longest` its most pieces with them.
     :param labels: the student's.
@@ -205,7 +234,7 @@ class OtherPieces:
         if not windows:
             config: Any = self._model.config
             widths = [self._tags, *(int(config.hidden_size) for _ in self._layers)]
-            return [torch.zeros(len(begins), width) for width in widths]
+            return [torch.full((len(begins), width), torch.nan) for width in widths]
         cuts = [window for segment in theirs.segments for window in segment.windows]
         kept = [slice(window.keep_low - window.low, window.keep_high - window.low) for window in cuts]
         parts = [
@@ -227,7 +256,7 @@ class OtherPieces:
         moved[:, self._inside] = top
         moved[:, self._begins] = lowest.expand(-1, len(self._begins))
         found[0][goes_on] = moved
-        return [part.masked_fill(silent[:, None], 0.0) for part in found]
+        return [part.masked_fill(silent[:, None], torch.nan) for part in found]
 
 
 def _flat(encoded: Encoded) -> tuple[Ints, Ints, NDArray[np.bool_]]:

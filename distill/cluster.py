@@ -26,6 +26,8 @@ from distill.teacher_cache import (
     write_shard,
 )
 
+_CPU = torch.device("cpu")
+
 
 def label_with_ray(
     load_answers: Callable[[], Answers],
@@ -34,15 +36,21 @@ def label_with_ray(
     cache: Path,
     fingerprint: str,
     workers: int,
+    device: torch.device = _CPU,
     shard_pieces: int = 2_000_000,
     batch_tokens: int = 16_384,
 ) -> TargetSource:
-    """The teacher's targets for `data` from disk; what is missing is computed by `workers` actors of one CPU each.
+    """The teacher's targets for `data` from disk; what is missing is computed by `workers` actors.
 
     The cluster is the one at RAY_ADDRESS, else a local one that is shut down afterwards. On a cluster `cache` must be a
     file system that all machines share, at the same path, and whatever `load_answers` reads must be on each of them.
 
-    :param load_answers: makes the teacher in an actor; called once in each. Ray must be able to pickle it.
+    What must fit where: all of `data` in this process; the pieces and texts of the missing shards in Ray's object
+    store, which moves to disk what it has no room for; in an actor the teacher, one shard and its answers, whatever the
+    size of the corpus.
+
+    :param load_answers: makes the teacher in an actor, on `device`; called once in each. Ray must be able to pickle it.
+    :param device: on CUDA each actor takes one GPU, more actors than GPUs wait for their turn; else one CPU.
     :param cache: as `fingerprint`, `shard_pieces` and `batch_tokens`, that of distill.teacher_cache.teacher_targets.
     :raises ModuleNotFoundError: if Ray is not installed.
     :raises ValueError: if there are no workers or no examples.
@@ -55,13 +63,14 @@ def label_with_ray(
     if missing:
         console.log(f"teacher: {len(missing)} of {len(shards)} shards to make, {workers} workers")
         with _ray(workers) as ray:
-            settings = {"shards": shards, "folder": folder, "batch_tokens": batch_tokens}
+            data_of = {number: ray.put(select(data, shards[number])) for number in missing}
+            settings = {"data_of": data_of, "folder": folder, "batch_tokens": batch_tokens}
             work = ray.data.from_items([{"shard": number} for number in missing], override_num_blocks=len(missing))
             made = work.map(
                 _Labeller,
-                fn_constructor_kwargs={"load_answers": load_answers, "data": ray.put(data), **settings},
+                fn_constructor_kwargs={"load_answers": load_answers, **settings},
                 concurrency=min(workers, len(missing)),
-                num_cpus=1,
+                **({"num_gpus": 1} if device.type == "cuda" else {"num_cpus": 1}),
             )
             for count, row in enumerate(made.iter_rows(), start=1):
                 console.log(f"teacher: shard {row['shard'] + 1} is there, {count} of {len(missing)}")
@@ -69,24 +78,23 @@ def label_with_ray(
 
 
 class _Labeller:
-    """An actor: holds teacher and data, writes one shard per row.
+    """An actor: holds the teacher, writes one shard per row.
 
-    :param data: Ray's reference to the Packed; its arrays lie in memory that the actors of a machine share.
+    :param data_of: Ray's references to the examples (Packed) of each missing shard, by its number.
     """
 
     def __init__(
-        self, *, load_answers: Callable[[], Answers], data: Any, shards: list[slice], folder: Path, batch_tokens: int
+        self, *, load_answers: Callable[[], Answers], data_of: dict[int, Any], folder: Path, batch_tokens: int
     ) -> None:
-        import ray
-
         torch.set_num_threads(1)
         self._answers = load_answers()
-        self._data: Packed = ray.get(data)
-        self._shards, self._folder, self._batch_tokens = shards, folder, batch_tokens
+        self._data_of, self._folder, self._batch_tokens = data_of, folder, batch_tokens
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
         number = row["shard"]
-        own = select(self._data, self._shards[number])
+        own: Packed = ray.get(self._data_of[number])
         write_shard(self._folder, number, label_shard(self._answers, own, batch_tokens=self._batch_tokens))
         return row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.measuring_commands import DATA_NOTE
 from onoma.cli import Command, names
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # commands import what needs torch when they run, so that --h
     from distill.recipe import Recipe
     from distill.training import Schedule
 
+METRICS = "metrics.json"  # of the run whose student is exported
 RUN_NOTE = (
     "Results are kept by the hash of all that went into them: run again, a recipe reuses what is there, makes anew\n"
     "exactly what a change touches, and goes on where it was interrupted.\n" + DATA_NOTE
@@ -168,30 +169,39 @@ def _run_distill(arguments: argparse.Namespace) -> int:
         print(write_report(arguments.run_folder, arguments.out or arguments.run_folder))
         return 0
     from distill.recipe import load_recipe
+    from distill.store import first_process
     from distill.studies import Place, best_run, run_recipe
 
     recipe = load_recipe(arguments.recipe)
     out = arguments.out or Path("runs") / recipe.name
     place = Place(arguments.store, arguments.cache, arguments.device, arguments.engine)
     results = run_recipe(arguments.recipe, out=out, place=place, jobs=arguments.jobs, only=arguments.only)
+    if not first_process()[0]:
+        return 0
     for run in results["runs"]:
         whole = {part: run[part]["all"]["macro_f1"] for part in ("dev", "test", "gold") if part in run}
         print(f"{run['variant']}, seed {run['seed']}: {whole}, {run['parameters']:,} parameters")
     if recipe.bundle is not None:
-        return _bundle(recipe, arguments.store / best_run(results)["student"])
+        return _bundle(recipe, best_run(results), store=arguments.store, out=out)
     return 0
 
 
-def _bundle(recipe: Recipe, student: Path) -> int:
-    """Export the best student as the recipe asks, by the command that is there for it."""
+def _bundle(recipe: Recipe, run: dict[str, Any], *, store: Path, out: Path) -> int:
+    """Export the run's student with its scores as the recipe asks, by the command that is there for it."""
+    from distill.files import write_json
+    from distill.studies import metrics_of_run
     from onoma.cli import main
 
-    own = recipe.bundle
-    assert own is not None
-    words = ["export", "student", str(student), "--out", own.path, "--name", own.name]
-    words += ["--languages", ",".join(recipe.languages), "--training-json", str(student / "training.json")]
-    words += ["--licence", own.licence] if own.licence else []
-    words += ["--max-bytes", str(own.max_bytes)] if own.max_bytes is not None else []
+    bundle, student, metrics = recipe.bundle, store / run["student"], out / METRICS
+    assert bundle is not None
+    variant = next((variant for variant in recipe.variants if variant.name == run["variant"]), None)
+    own = recipe.resolved(variant)
+    write_json(metrics, metrics_of_run(run, own))
+    words = ["export", "student", str(student), "--out", bundle.path, "--name", bundle.name]
+    words += ["--languages", ",".join(own.labels.languages or own.languages)]
+    words += ["--training-json", str(student / "training.json"), "--metrics-json", str(metrics)]
+    words += ["--licence", bundle.licence] if bundle.licence else []
+    words += ["--max-bytes", str(bundle.max_bytes)] if bundle.max_bytes is not None else []
     return main(words)
 
 
@@ -210,9 +220,10 @@ def _run_gazetteer(arguments: argparse.Namespace) -> int:
 
 gazetteer = Command(
     name="gazetteer",
-    help="list companies for --gazetteer of train-teacher and distill",
+    help="list companies, for --gazetteer of train-teacher and labels.gazetteer of a recipe",
     description="Write the names of the companies in 20 stock indices, from the package pytickersymbols.\n"
-    "Any file of such lines will do: with --mentions, its names also stand where entities of their type stood.",
+    "Any file of such lines will do: with --mentions (in a recipe: labels.mentions) its names also stand where\n"
+    "entities of their type stood.",
     add_arguments=_gazetteer_arguments,
     run=_run_gazetteer,
 )

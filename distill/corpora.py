@@ -100,9 +100,14 @@ def read_split(source: str, language: str, split: str) -> tuple[Sentence, ...]:
         return tuple(parse_conll(iter(lines), language=language, source=source))
 
 
+def text_path(language: str) -> Path:
+    """The file of one language's unlabelled lines."""
+    return data_root() / "text" / f"{language}.txt.xz"
+
+
 def read_text(language: str, limit: int | None = None) -> Iterator[str]:
     """Unlabelled lines of one language, at most `limit`."""
-    path = data_root() / "text" / f"{language}.txt.xz"
+    path = text_path(language)
     if not path.exists():
         return
     with lzma.open(path, "rt", encoding="utf-8", newline="\n") as lines:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distill.corpora import as_text, ner_path, read_split, read_text
+from distill.corpora import as_text, ner_path, read_split, read_text, text_path
 from onoma.bundle import TokenizerFacts, sha256
 from onoma.encoding import Encoder, Segment
 from onoma.labels import LabelSet
@@ -127,9 +127,20 @@ def laid_end_to_end(begins: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDAr
 
 
 def select(data: Packed, examples: slice | NDArray[np.bool_]) -> Packed:
-    """The examples of a slice or a mask (N,), in their order."""
-    chosen = np.zeros(len(data), dtype=np.bool_)
-    chosen[examples] = True
+    """The examples of a slice without a step, or of a mask (N,), in their order; those of a slice are not copied.
+
+    :raises ValueError: if the slice has a step.
+    """
+    if isinstance(examples, slice):
+        low, high, step = examples.indices(len(data))
+        if step != 1:
+            raise ValueError(f"the slice must have no step, got {step}")
+        high = max(low, high)
+        inner = slice(data.offsets[low], data.offsets[high])
+        texts = None if data.texts is None else data.texts[low:high]
+        offsets = data.offsets[low : high + 1] - data.offsets[low]
+        return Packed(data.ids[inner], data.tags[inner], offsets, data.language[low:high], data.languages, texts)
+    chosen = examples
     lengths = data.lengths
     inside = np.repeat(chosen, lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64)
@@ -257,9 +268,9 @@ def packed_split(
 
 
 def packed_text(language: str, *, tokenizer_path: Path, cache: Path, limit: int, texts: bool = False) -> Packed:
-    """At most `limit` unlabelled lines of one language, packed and cached likewise."""
+    """At most `limit` unlabelled lines of one language that has some, packed and cached likewise."""
     facts = {"limit": limit, **({"texts": "utf-8"} if texts else {})}
-    key = _key(text=language, tokenizer=sha256(tokenizer_path), version=PACK_VERSION, **facts)
+    key = _key(text=sha256(text_path(language)), tokenizer=sha256(tokenizer_path), version=PACK_VERSION, **facts)
     target = cache / f"text-{language}-{key}.npz"
     if not target.exists():
         lines = ((line, None) for line in read_text(language, limit))

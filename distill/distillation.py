@@ -22,13 +22,35 @@ from distill.judging import judge
 from distill.materials import Materials, digest, standard_of
 from distill.mixture import TEXT_SOURCES, data_hashes, data_licences
 from distill.piece_scores import macro_f1
+from distill.recipe import Labels, Recipe, SchedulePart, StudentPart
 from distill.stages import Step, plan
-from distill.students import Student, StudentConfig, folded, load_student, parameter_count, save_student
+from distill.students import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Student,
+    StudentConfig,
+    folded,
+    load_student,
+    parameter_count,
+    save_student,
+)
 from distill.training import Schedule, accelerator_for, train
 from distill.transfer import JointLoss
 from onoma.bundle import TOKENIZER_FILE, sha256
 
 RESULT = "result.json"
+# Keys of a recipe that tell how a student came about; where files lie does not, nor what no step used.
+_ABOUT_UNTAUGHT: dict[str, Any] = {
+    "labels": set(Labels.model_fields) - {"gazetteer", "languages"},
+    "student": set(StudentPart.model_fields) - {"checkpoint"},
+    "schedule": {"batch", "rate", "embedding_rate", "checks", "keep"},
+}
+_ABOUT = _ABOUT_UNTAUGHT | {
+    "transfer": True,
+    "loss": True,
+    "teacher": {"layer"},
+    "schedule": set(SchedulePart.model_fields) - {"checkpoint_minutes"},
+}
 
 
 def distil(materials: Materials, *, seed: int) -> dict[str, Any]:
@@ -58,7 +80,10 @@ def _start(materials: Materials, *, seed: int) -> Path:
     """The student before its first step: its shape, random weights, embeddings from the teacher's."""
     own = materials.recipe.student
     if own.checkpoint is not None:
-        facts: dict[str, Any] = {"checkpoint": sha256(Path(own.checkpoint) / "model.safetensors")}
+        folder = Path(own.checkpoint)
+        check_shape(materials.recipe, folder)
+        files = [sha256(folder / name) for name in (WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE)]
+        facts: dict[str, Any] = {"checkpoint": files, "dropout": own.dropout}
     else:
         facts = {"shape": own.model_dump(exclude={"checkpoint"}), "seed": seed}
         if own.start != "random" or own.projection != "none":
@@ -67,29 +92,49 @@ def _start(materials: Materials, *, seed: int) -> Path:
 
     def build(folder: Path) -> None:
         if own.checkpoint is not None:
-            student = with_vocabulary(Path(own.checkpoint), materials.tokenizer)
+            student = with_vocabulary(Path(own.checkpoint), materials.tokenizer, dropout=own.dropout)
         else:
             torch.manual_seed(seed)
             student = Student(_config(materials))
+            rows = None
             if own.start != "random":
                 matrix = materials.teacher.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
                 rows = rows_for(materials.tokenizer, materials.teacher.tokenizer, matrix)
-                start_embedding(student, rows, start=own.start)
+            start_embedding(student, rows, start=own.start)
         save_student(student, folder)
         write_json(folder / RESULT, {})
 
     return materials.store.get("start", facts, build)
 
 
-def with_vocabulary(checkpoint: Path, tokenizer: Tokenizer) -> Student:
+def check_shape(recipe: Recipe, checkpoint: Path) -> None:
+    """A student to go on from must have the recipe's shape; vocabulary and dropout may differ.
+
+    :raises ValueError: naming the key, the recipe's value and the checkpoint's.
+    """
+    found, own = load_student(checkpoint).config, recipe.student
+    if found.labels != LABELS.tags:
+        raise ValueError(f"labels differ: {checkpoint} has {list(found.labels)}, onoma {list(LABELS.tags)}")
+    projection = found.activation if found.projection else "none"
+    pairs: dict[str, tuple[Any, Any]] = {"kind": (own.kind, found.kind), "embedding": (own.embedding, found.embedding)}
+    pairs |= {"hidden": (own.hidden, found.hidden), "projection": (own.projection, projection)}
+    if found.kind != "bilstm":
+        pairs["layers"] = (own.layers, found.layers)
+        other = "kernel" if found.kind == "conv" else "heads"
+        pairs[other] = (getattr(own, other), getattr(found, other))
+    for name, (asked, has) in pairs.items():
+        if asked != has:
+            raise ValueError(f"student.{name} is {asked!r}, but the checkpoint {checkpoint} has {has!r}")
+
+
+def with_vocabulary(checkpoint: Path, tokenizer: Tokenizer, *, dropout: float) -> Student:
     """A finished student with the embeddings of another vocabulary, such as a trimmed one; the rest is as it was."""
     student = load_student(checkpoint)
     before = Tokenizer.from_file(str(checkpoint / TOKENIZER_FILE))
-    if before.get_vocab() == tokenizer.get_vocab():
-        return student
-    moved = Student(replace(student.config, vocabulary=tokenizer.get_vocab_size()))
+    moved = Student(replace(student.config, vocabulary=tokenizer.get_vocab_size(), dropout=dropout))
     weights = student.state_dict()
-    weights["embedding.weight"] = rows_for(tokenizer, before, student.embedding.weight.detach())
+    if before.get_vocab() != tokenizer.get_vocab():
+        weights["embedding.weight"] = rows_for(tokenizer, before, student.embedding.weight.detach())
     moved.load_state_dict(weights)
     return moved
 
@@ -137,6 +182,8 @@ def _run_step(materials: Materials, step: Step, before: Path, *, seed: int) -> P
         "checks": checks,
         "pieces": recipe.loss.pieces,
         "teacher": materials.teacher.fingerprint if asked else None,
+        # A GPU computes in bf16; several processes make larger batches.
+        "on": [materials.device.type, accelerator_for(materials.device).num_processes],
     }
 
     def build(folder: Path) -> None:
@@ -208,27 +255,32 @@ def _finish(materials: Materials, place: Path, *, seed: int, steps: list[dict[st
     """The student as `onoma export student` takes it: without its projection where that folds, with tokenizer."""
     recipe = materials.recipe
 
+    taught = recipe.schedule.strategy not in ("D0", "D0-S")
+    mixtures = [recipe.mixture(languages=materials.languages), *([recipe.transfer_mixture()] if taught else [])]
+    own = recipe.student
+    started = own.checkpoint is None and (own.start != "random" or own.projection != "none")
+    about = {
+        "recipe": recipe.model_dump(mode="json", include=_ABOUT if taught else _ABOUT_UNTAUGHT),
+        "languages": materials.languages or recipe.labels.languages,
+        "seed": seed,
+        "steps": [{key: value for key, value in step.items() if key != "minutes"} for step in steps],
+        "teacher": materials.teacher.fingerprint if taught or started else None,
+        "data": data_hashes(*mixtures),
+        "licences": data_licences(*mixtures),
+        "unlabelled_text": TEXT_SOURCES if any(mixture.text for mixture in mixtures) else None,
+        "tokenizer": sha256(materials.tokenizer_path),
+    }
+
     def build(folder: Path) -> None:
         student = folded(load_student(place))
         save_student(student, folder)
         (folder / TOKENIZER_FILE).write_bytes(materials.tokenizer_path.read_bytes())
-        told = recipe.model_dump(mode="json", exclude={"bundle", "variants", "expect", "seeds", "x_label"})
-        about = {
-            "recipe": told,
-            "seed": seed,
-            "steps": steps,
-            "teacher": materials.teacher.fingerprint if recipe.schedule.strategy not in ("D0", "D0-S") else None,
-            "data": data_hashes(recipe.mixture()),
-            "licences": data_licences(),
-            "unlabelled_text": TEXT_SOURCES if recipe.transfer.text else None,
-            "tokenizer": sha256(materials.tokenizer_path),
-        }
         write_json(folder / "training.json", about)
         write_json(
             folder / RESULT,
             {"parameters": parameter_count(student), "vocabulary": student.config.vocabulary},
         )
 
-    facts = {"before": place.name, "tokenizer": sha256(materials.tokenizer_path)}
+    facts = {"before": place.name, "about": about}
     console.log(f"{recipe.name}: {recipe.schedule.strategy} seed {seed} is through its steps")
     return materials.store.get("student", facts, build)

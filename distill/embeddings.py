@@ -29,21 +29,25 @@ def reduce(matrix: Tensor, width: int, *, centre: bool = False) -> Tensor:
 
 
 @torch.no_grad()
-def start_embedding(model: Student, teacher_rows: Tensor, *, start: Start) -> None:
+def start_embedding(model: Student, teacher_rows: Tensor | None, *, start: Start) -> None:
     """Start the embeddings of a student from the teacher's (V, D), a row for each of the student's own pieces.
+
+    Random ones (`start` random, and the columns beyond the teacher's width) are of the same size: their rows have a
+    mean norm of 1.
 
     :raises ValueError: if the rows do not match the student's vocabulary, or for another start.
     """
-    if start == "random":
-        return
-    if start not in ("svd", "pca"):
+    if start not in ("svd", "pca", "random"):
         raise ValueError(f"embeddings start from svd, pca or random, got {start!r}")
-    if teacher_rows.shape[0] != model.config.vocabulary:
-        sizes = f"{teacher_rows.shape[0]} rows for {model.config.vocabulary} pieces"
-        raise ValueError(f"the teacher's embeddings must have a row for each of the student's pieces: {sizes}")
-    reduced = reduce(teacher_rows, model.config.embedding, centre=start == "pca")
-    model.embedding.weight[:, : reduced.shape[1]] = reduced
-    model.embedding.weight[model.config.pad_id] = 0
+    table = model.embedding.weight
+    table.div_(table.norm(dim=1).mean().clamp_min(1e-6))
+    if start != "random":
+        if teacher_rows is None or teacher_rows.shape[0] != len(table):
+            sizes = f"{0 if teacher_rows is None else len(teacher_rows)} rows for {len(table)} pieces"
+            raise ValueError(f"the teacher's embeddings must have a row for each of the student's pieces: {sizes}")
+        reduced = reduce(teacher_rows, model.config.embedding, centre=start == "pca")
+        table[:, : reduced.shape[1]] = reduced
+    table[model.config.pad_id] = 0
 
 
 @torch.no_grad()

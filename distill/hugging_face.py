@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from distill.alignment import Answers, OtherPieces, SharedPieces, shared_ids
+from distill.dataset import training_encoder
 from onoma.bundle import TokenizerFacts, sha256
 from onoma.labels import LabelSet
 
@@ -34,7 +35,7 @@ class HuggingFaceTeacher:
     :param facts: the pieces that its tokenizer puts around a text.
     :param longest: most pieces that it takes, those around the text included.
     :param labels: of its columns.
-    :param fingerprint: SHA-256 over weights, config.json and tokenizer.json.
+    :param fingerprint: SHA-256 over all that its answers depend on: see `_fingerprint`.
     """
 
     model: nn.Module
@@ -53,13 +54,15 @@ def load_teacher(path_or_name: str | Path) -> HuggingFaceTeacher:
     where = str(path_or_name)
     model, loaded = load_checkpoint(where)
     tokenizer: Tokenizer = loaded.backend_tokenizer
+    facts = probe_facts(loaded, model.config, where)
+    longest = longest_input(model, loaded) or UNLIMITED_LENGTH
     return HuggingFaceTeacher(
         model=model,
         tokenizer=tokenizer,
-        facts=probe_facts(loaded, model.config, where),
-        longest=longest_input(model, loaded) or UNLIMITED_LENGTH,
+        facts=facts,
+        longest=longest,
         labels=read_labels(model.config, where),
-        fingerprint=_fingerprint(where, tokenizer),
+        fingerprint=_fingerprint(where, tokenizer, facts, longest),
     )
 
 
@@ -142,6 +145,30 @@ def check_same_labels(teacher: tuple[str, ...], student: tuple[str, ...]) -> Ten
     return torch.tensor([teacher.index(label) for label in student])
 
 
+def check_layer(teacher: HuggingFaceTeacher, layer: int) -> None:
+    """The layer must be one whose states the teacher has: 0 for the embeddings, then one for each hidden layer.
+
+    :raises ValueError: naming the recipe's key, the range, and the layer.
+    """
+    config: Any = teacher.model.config
+    count = int(config.num_hidden_layers)
+    if not -count - 1 <= layer <= count:
+        limits = f"{-count - 1}..{count} (the teacher has {count} hidden layers)"
+        raise ValueError(f"teacher.layer must be in {limits}, got {layer}")
+
+
+def direct_ids(teacher: HuggingFaceTeacher, student: Tokenizer) -> Tensor | None:
+    """(V,) the teacher's id of each of the student's pieces, if it can be asked about examples of these.
+
+    None if it must see the text: because it cuts text otherwise, or because it takes fewer pieces than the longest
+    example has, with those around them; only text can be cut to fit.
+    """
+    around = len(teacher.facts.prefix_ids) + len(teacher.facts.suffix_ids)
+    if training_encoder(student).limit + around > teacher.longest:
+        return None
+    return shared_ids(student, teacher.tokenizer)
+
+
 def answers_of(
     teacher: HuggingFaceTeacher,
     *,
@@ -156,7 +183,7 @@ def answers_of(
     :raises ValueError: if teacher and student do not have the same labels.
     """
     columns = check_same_labels(teacher.labels, student_labels.tags)
-    ids = shared_ids(student_tokenizer, teacher.tokenizer)
+    ids = direct_ids(teacher, student_tokenizer)
     if ids is not None:
         return SharedPieces(
             teacher.model, device=device, layers=layers, ids=ids, facts=teacher.facts, columns=columns
@@ -174,17 +201,20 @@ def answers_of(
     )
 
 
-def _fingerprint(where: str, tokenizer: Tokenizer) -> str:
-    """Of config.json (activations and the order of labels stand there), weights and tokenizer.json."""
+def _fingerprint(where: str, tokenizer: Tokenizer, facts: TokenizerFacts, longest: int) -> str:
+    """Of config.json (activations and the order of labels stand there), the weights, and the tokenizer as loaded.
+
+    As loaded, because tokenizer_config.json and other files change what transformers makes of a tokenizer.json.
+    """
     weights = next(path for name in _WEIGHTS if (path := _file(where, name)) is not None)
-    names = ["config.json", weights.name, "tokenizer.json"]
+    names = ["config.json", weights.name]
     if weights.suffix == ".json":
         names += sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps([tokenizer.to_str(), facts.model_dump(), longest]).encode())
     for name in names:
         path = _file(where, name)
-        # A fast tokenizer can be made of a slow one's files; then there is no tokenizer.json.
-        digest.update((tokenizer.to_str() if path is None else sha256(path)).encode())
+        assert path is not None, name  # it has just been loaded
+        digest.update(sha256(path).encode())
     return digest.hexdigest()
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from distill.corpora import ENTITY_TYPES, ner_path, read_split
+from distill.dataset import LABELS
 from distill.evaluation import LanguageScore, Span, gold_spans, groups_of, predict, summarise
 from distill.files import write_json
+from distill.hugging_face import check_same_labels
 from distill.materials import Materials
-from distill.students import load_student
+from distill.students import load_student, parameter_count
 from distill.torch_model import torch_tagger
 from onoma.bundle import TOKENIZER_FILE, sha256
 from onoma.tagger import Tagger
@@ -29,6 +31,29 @@ def judge(materials: Materials, student: Path) -> dict[str, Any]:
 
     :param student: folder of the finished student.
     """
+
+    def tagger() -> Tagger:
+        return torch_tagger(load_student(student), Tokenizer.from_file(str(student / TOKENIZER_FILE)))
+
+    return _judged(materials, "scores", tagger, {"student": student.name})
+
+
+def judge_teacher(materials: Materials) -> dict[str, Any]:
+    """The teacher's scores on the same sentences, through its own tokenizer; and its number of parameters."""
+    teacher = materials.teacher
+
+    def tagger() -> Tagger:
+        columns = check_same_labels(teacher.labels, LABELS.tags)
+        model = teacher.model.to(materials.device)
+        return torch_tagger(
+            model, teacher.tokenizer, facts=teacher.facts, columns=columns, max_length=min(256, teacher.longest)
+        )
+
+    scores = _judged(materials, "teacher", tagger, {"teacher": teacher.fingerprint})
+    return scores | {"parameters": parameter_count(teacher.model)}
+
+
+def _judged(materials: Materials, kind: str, tagger: Callable[[], Tagger], who: dict[str, str]) -> dict[str, Any]:
     own = materials.recipe.evaluation
     languages = list(materials.languages or materials.recipe.languages)
     wikiann = {language: ("wikiann", language) for language in languages}
@@ -40,22 +65,24 @@ def judge(materials: Materials, student: Path) -> dict[str, Any]:
         rows = groups_of("gold", (), "test")["gold"]
         jobs["gold"] = ({name: row for name, row in rows.items() if _wanted(row, materials)}, "test", own.gold)
     files = {
-        f"{source} {language} {split}": sha256(ner_path(source, language, split))
-        for rows, split, _ in jobs.values()
+        f"{source} {language} {split}": sha256(path)
+        for rows, tested, _ in jobs.values()
         for source, language in rows.values()
+        for split in (tested, "train")  # which says what is unseen
+        if (path := ner_path(source, language, split)).exists()
     }
-    facts = {"student": student.name, "files": files, "limits": [own.dev, own.test, own.gold]}
+    facts = {**who, "files": files, "limits": [own.dev, own.test, own.gold]}
 
     def build(folder: Path) -> None:
-        tagger = torch_tagger(load_student(student), Tokenizer.from_file(str(student / TOKENIZER_FILE)))
+        asked = tagger()
         scores = {}
         for name, (rows, split, limit) in jobs.items():
             confusion: Counter[tuple[str, str]] = Counter()
-            by_row = {row: _score(tagger, *place, split, limit, confusion) for row, place in rows.items()}
+            by_row = {row: _score(asked, *place, split, limit, confusion) for row, place in rows.items()}
             scores[name] = summarise(by_row) | {"confusion": _table(confusion)}
         write_json(folder / SCORES, scores)
 
-    path = materials.store.get("scores", facts, build) / SCORES
+    path = materials.store.get(kind, facts, build) / SCORES
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

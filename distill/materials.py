@@ -14,13 +14,20 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from distill import mixture as mixtures
-from distill.alignment import Answers, shared_ids
+from distill.alignment import Answers
 from distill.batches import epoch_batches, gather
 from distill.console import console
 from distill.corpora import as_text, read_split
 from distill.dataset import LABELS, Packed, concatenate, packed_split, sample, untagged
 from distill.files import write_json
-from distill.hugging_face import HuggingFaceTeacher, answers_of, load_teacher
+from distill.hugging_face import (
+    HuggingFaceTeacher,
+    answers_of,
+    check_layer,
+    check_same_labels,
+    direct_ids,
+    load_teacher,
+)
 from distill.recipe import Recipe
 from distill.store import Store, first_process, locked
 from distill.teacher_cache import StoredTargets, TargetSource, teacher_targets
@@ -29,6 +36,7 @@ from distill.vocabulary import coverage, piece_counts, trim
 from onoma.bundle import TOKENIZER_FILE, sha256
 
 COVERAGE = "coverage.json"
+_DIGEST = "_digest"
 
 
 class Materials:
@@ -47,6 +55,7 @@ class Materials:
         languages: tuple[str, ...] = (),
     ) -> None:
         self.recipe, self.store, self.cache, self.device, self.languages = recipe, store, cache, device, languages
+        self._found: dict[tuple[str, tuple[int, ...]], TargetSource] = {}  # by digest of the data, and layers
 
     @cached_property
     def whole_tokenizer(self) -> Path:
@@ -96,14 +105,20 @@ class Materials:
 
     @cached_property
     def teacher(self) -> HuggingFaceTeacher:
-        """The teacher."""
-        path = self.recipe.teacher.path
-        return load_teacher(Path(path) if Path(path).exists() else path)
+        """The teacher.
+
+        :raises ValueError: if it has other labels than the student, or not the recipe's layer.
+        """
+        own = self.recipe.teacher
+        teacher = load_teacher(Path(own.path) if Path(own.path).exists() else own.path)
+        check_same_labels(teacher.labels, LABELS.tags)
+        check_layer(teacher, own.layer)
+        return teacher
 
     @cached_property
     def keeps_texts(self) -> bool:
-        """Whether the teacher cuts text otherwise than the student, so that it must see the text itself."""
-        return shared_ids(self.tokenizer, self.teacher.tokenizer) is None
+        """Whether the teacher cannot be asked about the student's pieces, so that it must see the text itself."""
+        return direct_ids(self.teacher, self.tokenizer) is None
 
     def _alone(self, what: str) -> AbstractContextManager[None]:
         """Files of the cache are made by one process at a time; the others then find them there. Not to be nested."""
@@ -175,14 +190,23 @@ class Materials:
     def targets(self, data: Packed, *, representation: bool) -> TargetSource:
         """The teacher's answers for `data`: logits, and the layer's states if asked for.
 
-        Strategies with a stage of representations keep both from the start, so that the teacher runs once. In a
-        distributed run the first process asks it, the others find the answers.
+        Where answers are stored, strategies with a stage of representations keep both from the start, so that the
+        teacher runs once for each data; what was found is kept for the steps to come.
         """
         own, schedule = self.recipe.teacher, self.recipe.schedule
+        on_disk = own.cache == "disk" or own.engine == "ray"  # Ray's actors hand over their answers as files
         staged = schedule.strategy > "D3" and schedule.representation > 0
-        both = representation or (own.cache == "disk" and staged)
+        both = representation or (staged and (on_disk or own.cache == "memory"))
         layers = (own.layer,) if both else ()
-        student = self.tokenizer_path  # which takes the lock itself
+        key = digest(data), layers
+        if key not in self._found:
+            student = self.tokenizer_path  # which takes a lock itself
+            self._found[key] = (self._shared if on_disk else self._answered)(data, layers, student)
+        found = self._found[key]
+        return found if representation or not isinstance(found, StoredTargets) else found.without_states()
+
+    def _shared(self, data: Packed, layers: tuple[int, ...], student: Path) -> TargetSource:
+        """Answers on disk: in a distributed run the first process asks the teacher, the others find them."""
         first, wait = first_process()
         if not first:
             wait()
@@ -190,11 +214,13 @@ class Materials:
             found = self._answered(data, layers, student)
         if first:
             wait()
-        return found if representation or not isinstance(found, StoredTargets) else found.without_states()
+        return found
 
     def _answered(self, data: Packed, layers: tuple[int, ...], student: Path) -> TargetSource:
         own = self.recipe.teacher
         fingerprint = f"{self.teacher.fingerprint} {layers} {sha256(student)}"
+        if self.device.type != "cpu":  # where teachers run in bf16
+            fingerprint += f" {self.device.type}"
         if own.engine == "local":
             answers = _answers(self.teacher, self.tokenizer, self.device, layers)
             return teacher_targets(answers, data, mode=own.cache, cache=self.cache, fingerprint=fingerprint)
@@ -202,20 +228,28 @@ class Materials:
 
         path, tokenizer = own.path, str(student.absolute())
         place = str(Path(path).absolute()) if Path(path).exists() else path
+        device = torch.device(self.device.type)  # an actor sees no GPU but its own
 
         def load() -> Answers:
-            return _answers(load_teacher(place), Tokenizer.from_file(tokenizer), torch.device("cpu"), layers)
+            return _answers(load_teacher(place), Tokenizer.from_file(tokenizer), device, layers)
 
-        return label_with_ray(load, data, cache=self.cache, fingerprint=fingerprint, workers=own.workers)
+        return label_with_ray(
+            load, data, cache=self.cache, fingerprint=fingerprint, workers=own.workers, device=device
+        )
 
     @cached_property
     def chosen(self) -> Tensor | None:
-        """(V,) which pieces enter the losses; None for all."""
+        """(V,) on which pieces the teacher is imitated; None for all.
+
+        :raises ValueError: if these are to be the first of words, and none of the vocabulary's begins one.
+        """
         if self.recipe.loss.pieces == "all":
             return None
         begins = torch.zeros(self.tokenizer.get_vocab_size(), dtype=torch.bool)
         for piece, at in self.tokenizer.get_vocab().items():
             begins[at] = piece.startswith(MARK)
+        if not bool(begins.any()):
+            raise ValueError(f"loss.pieces is 'first', but no piece of {self.tokenizer_path} begins with {MARK!r}")
         return begins
 
 
@@ -228,24 +262,34 @@ def _answers(
 
 
 def digest(data: Packed) -> str:
-    """SHA-256 over pieces, tags, borders, and texts where there are any."""
-    whole = hashlib.sha256()
-    for array in (data.ids, data.tags, data.offsets):
-        whole.update(array.tobytes())
-    if data.texts is not None:
-        whole.update(json.dumps(data.texts).encode())
-    return whole.hexdigest()
+    """SHA-256 over pieces, tags, borders, and texts where there are any; computed once for each object."""
+    kept: dict[str, Any] = vars(data)  # beside the fields, which are frozen
+    if _DIGEST not in kept:
+        whole = hashlib.sha256()
+        for array in (data.ids, data.tags, data.offsets):
+            whole.update(array.tobytes())
+        if data.texts is not None:
+            whole.update(json.dumps(data.texts).encode())
+        kept[_DIGEST] = whole.hexdigest()
+    found: str = kept[_DIGEST]
+    return found
 
 
 def standard_of(targets: TargetSource, data: Packed, layer: int, *, pieces: int = 200_000) -> Tensor:
-    """(2, D) mean and standard deviation of the teacher's states, over about `pieces` pieces drawn at random."""
+    """(2, D) mean and standard deviation of the teacher's states, over about `pieces` pieces drawn at random.
+
+    :raises ValueError: if it has no opinion of any piece.
+    """
     rows: list[Tensor] = []
     seen = 0
     for index in epoch_batches(data, batch_tokens=4096, seed=0, epoch=0):
-        hidden = targets(gather(data, index)).hidden[layer].flatten(0, 1)
+        found = targets(gather(data, index))
+        hidden = found.hidden[layer][found.known]
         rows.append(hidden)
         seen += len(hidden)
         if seen >= pieces:
             break
+    if not seen:
+        raise ValueError(f"the teacher has no opinion of any of the {data.pieces} pieces")
     whole = torch.cat(rows)
     return torch.stack([whole.mean(dim=0), whole.std(dim=0).clamp_min(1e-6)])

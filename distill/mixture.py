@@ -94,19 +94,29 @@ def _training_languages(source: str) -> list[str]:
     return [language for language in WIKIANN_45 if language in found] if source == "wikiann" else found
 
 
+def _limit(mixture: Mixture, source: str) -> int | None:
+    other = mixture.massive if source == "massive_ner" else mixture.gold
+    return mixture.wikiann if source == "wikiann" else other
+
+
+def _used(mixture: Mixture) -> dict[str, list[str]]:
+    """The languages of each source that the mixture takes sentences from."""
+    found = {}
+    for source in sources():
+        languages = [one for one in _training_languages(source) if not mixture.languages or one in mixture.languages]
+        if languages and _limit(mixture, source) != 0:
+            found[source] = languages
+    return found
+
+
 def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     """All labelled training examples."""
     jobs: list[tuple[str, str, int | None, bool]] = []
-    for source in sources():
-        other = mixture.massive if source == "massive_ner" else mixture.gold
-        limit = mixture.wikiann if source == "wikiann" else other
-        if limit != 0:
-            for language in _training_languages(source):
-                if mixture.languages and language not in mixture.languages:
-                    continue
-                jobs.append((source, language, limit, True))
-                if source == "wikiann" and language in mixture.joined:
-                    jobs.append((source, language, limit, False))
+    for source, languages in _used(mixture).items():
+        for language in languages:
+            jobs.append((source, language, _limit(mixture, source), True))
+            if source == "wikiann" and language in mixture.joined:
+                jobs.append((source, language, _limit(mixture, source), False))
     # WikiANN first, then the others in order.
     jobs.sort(key=lambda job: job[0] != "wikiann")
     parts: list[Packed] = []
@@ -147,19 +157,25 @@ def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed
     return join_examples(concatenate(lines), share=mixture.together)
 
 
-def data_hashes(mixture: Mixture) -> dict[str, str]:
-    """For each labelled source, the SHA-256 over the hashes of its training files, for the log and the bundle."""
-    found = {} if mixture.gazetteer is None else {"gazetteer": sha256(Path(mixture.gazetteer))}
-    for source in sources():
-        files = [sha256(ner_path(source, language, "train")) for language in _training_languages(source)]
-        if files:
-            found[source] = hashlib.sha256("".join(files).encode()).hexdigest()
+def data_hashes(*mixtures: Mixture) -> dict[str, str]:
+    """For each labelled source that is used, the SHA-256 over the hashes of its training files, for log and bundle."""
+    files: dict[str, dict[str, str]] = {}
+    found = {}
+    for mixture in mixtures:
+        if mixture.gazetteer is not None:
+            found["gazetteer"] = sha256(Path(mixture.gazetteer))
+        for source, languages in _used(mixture).items():
+            own = files.setdefault(source, {})
+            own.update({language: sha256(ner_path(source, language, "train")) for language in languages})
+    for source, hashes in sorted(files.items()):
+        found[source] = hashlib.sha256("".join(hashes[language] for language in sorted(hashes)).encode()).hexdigest()
     return found
 
 
-def data_licences() -> dict[str, str]:
-    """Licence of each labelled source that has training files."""
-    return {source: LICENCES.get(source, "not stated") for source in sources() if _training_languages(source)}
+def data_licences(*mixtures: Mixture) -> dict[str, str]:
+    """Licence of each labelled source that is used."""
+    used = sorted({source for mixture in mixtures for source in _used(mixture)})
+    return {source: LICENCES.get(source, "not stated") for source in used}
 
 
 def tokenizer_texts(*, main_bytes: int, other_bytes: int) -> Iterator[str]:

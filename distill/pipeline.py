@@ -1,4 +1,4 @@
-"""The two training jobs behind the command line: a teacher, and a student distilled from it."""
+"""The training job behind `onoma train-teacher`: piece vectors, masked pretraining, fine-tuning."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def run_teacher(
             "seed": schedule.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
             "data": data_hashes(mixture),
-            "licences": data_licences(),
+            "licences": data_licences(mixture),
             "tokenizer": sha256(tokenizer_path),
         },
     )

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from distill.corpora import WIKIANN_45
 from distill.embeddings import Start
+from distill.expectations import expected_pairs
 from distill.keeping import Keep
 from distill.losses import Imitation, Representation
 from distill.mixture import Mixture
+from distill.stages import plan
 from distill.students import Activation, Kind
 from distill.teacher_cache import Mode
 
@@ -92,7 +94,10 @@ class Loss(Part):
     alpha: float = Field(default=1.0, ge=0, description="weight of the labels where stages are joint (eq. 7)")
     beta: float = Field(default=1.0, ge=0, description="weight of the representation where stages are joint")
     gamma: float = Field(default=1.0, ge=0, description="weight of the logits where stages are joint")
-    pieces: Literal["all", "first"] = Field(default="all", description="which pieces count: all, or a word's first")
+    pieces: Literal["all", "first"] = Field(
+        default="all",
+        description="which pieces the teacher is imitated on: all, or a word's first; labels count on all",
+    )
 
 
 class SchedulePart(Part):
@@ -143,7 +148,9 @@ class Recipe(Part):
     name: str = Field(min_length=1, pattern=r"^[\w-]+$", description="of the recipe")
     description: str = Field(default="", description="what it is for; opens the report")
     x_label: str = Field(default="", description="name of the study's x axis, where variants have x")
-    expect: tuple[str, ...] = Field(default=(), description='orders of variants to check, such as "D0-S < D1 < D4.1"')
+    expect: tuple[str, ...] = Field(
+        default=(), description='orders of variants to check, such as "D0-S < D1 < D4.1", or "a + 2 < b": by 2 points'
+    )
     seeds: tuple[int, ...] = Field(default=(1,), min_length=1, description="each variant is run with each seed")
     tokenizer: str = Field(description="tokenizer.json that `onoma train-tokenizer` wrote, or a bundle's")
     labels: Labels = Labels()
@@ -169,13 +176,29 @@ class Recipe(Part):
         if len(set(names)) < len(names):
             raise ValueError(f"variants must have different names, got {names}")
         for order in self.expect:
-            if "<" not in order:
-                raise ValueError(f"expect wants orders such as 'a < b', got {order!r}")
-            for name in map(str.strip, order.split("<")):
-                if name not in names:
-                    raise ValueError(f"expect names {name!r}, which is no variant; there are {names}")
+            expected_pairs(order, names)
         self.mixture()  # its own checks
+        if not self.variants:  # of a study only what comes of its variants must fit together
+            self._fits_together()
         return self
+
+    def _fits_together(self) -> None:
+        """Refuse values that are sound each for itself, but not with one another."""
+        student, loss, teacher, strategy = self.student, self.loss, self.teacher, self.schedule.strategy
+        if student.kind == "conv" and student.kernel % 2 == 0:
+            raise ValueError(f"student.kernel must be odd for a conv, got {student.kernel}")
+        if student.kind == "transformer" and student.hidden % student.heads:
+            raise ValueError(
+                f"student.hidden must be a multiple of student.heads ({student.heads}) for a transformer, "
+                f"got {student.hidden}"
+            )
+        if teacher.engine == "ray" and teacher.cache != "disk":
+            raise ValueError(f"teacher.cache must be 'disk' for teacher.engine 'ray', got {teacher.cache!r}")
+        weights = {"loss.alpha": loss.alpha, "loss.gamma": loss.gamma}
+        if strategy == "D2":
+            weights["loss.beta"] = loss.beta
+        if strategy in ("D1", "D2", "D3.1", "D3.2") and not any(weights.values()):
+            raise ValueError(f"{', '.join(weights)} must not all be 0 for the joint stage of {strategy}, got 0")
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -183,9 +206,15 @@ class Recipe(Part):
         return self.evaluation.languages or self.labels.languages or tuple(WIKIANN_45)
 
     def mixture(self, *, texts: bool = False, languages: tuple[str, ...] = ()) -> Mixture:
-        """The labelled data D_l; `languages` narrows it down further."""
-        own = self.labels.model_dump()
-        return Mixture(**own | {"text": 0, "texts": texts, "languages": languages or self.labels.languages})
+        """The labelled data D_l; `languages` narrows it down further.
+
+        :raises ValueError: if `languages` has none of labels.languages.
+        """
+        own = self.labels.languages
+        chosen = tuple(language for language in languages if language in own) if own and languages else languages or own
+        if languages and not chosen:
+            raise ValueError(f"labels.languages has none of {', '.join(languages)}, got {', '.join(own)}")
+        return Mixture(**self.labels.model_dump() | {"text": 0, "texts": texts, "languages": chosen})
 
     def transfer_mixture(self, *, texts: bool = False) -> Mixture:
         """What the transfer set is drawn from."""
@@ -240,7 +269,7 @@ def first_error(error: ValidationError) -> str:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe with all of its variants.
+    """Read and check a recipe with all of its variants, down to the steps of their strategies.
 
     :raises ValueError: naming file, key and value.
     """
@@ -251,6 +280,11 @@ def load_recipe(path: Path) -> Recipe:
         raise ValueError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         raise ValueError(f"{path}: {first_error(error)}") from error
-    for variant, _ in recipe.runs():
-        recipe.resolved(variant)
+    for variant in recipe.variants or (None,):
+        own = recipe.resolved(variant)
+        try:
+            plan(own)
+        except ValueError as error:
+            where = path if variant is None else f"{path}: variant {variant.name!r}"
+            raise ValueError(f"{where}: {error}") from error
     return recipe

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from distill.recipe import Loss, Recipe, SchedulePart
 from distill.transfer import Objective
+
+if TYPE_CHECKING:  # recipes are checked by their plans
+    from distill.recipe import Loss, Recipe, SchedulePart
 
 Layer = Literal["head", "projection", "encoder", "embedding"]
 TOP_DOWN: tuple[Layer, ...] = ("head", "projection", "encoder", "embedding")
 # Share of a stage's pieces in each step of gradual unfreezing: the smaller the layer, the sooner it has converged.
-_SHARES: dict[Layer, float] = {"head": 0.1, "projection": 0.1, "encoder": 0.3, "embedding": 0.5}
+_SHARES: dict[Layer, float] = {"head": 0.03, "projection": 0.03, "encoder": 0.14, "embedding": 0.8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,13 @@ class Step:
 def plan(recipe: Recipe) -> list[Step]:
     """The steps of the recipe's strategy.
 
-    :raises ValueError: if it needs a projection into the teacher's space and the student has none, or nothing is left
-        to do.
+    :raises ValueError: if it needs a projection into the teacher's space and the student has none, a student of one
+        language has no labels, or nothing is left to do.
     """
-    steps = [step for step in _steps(recipe) if step.pieces]
+    if recipe.schedule.strategy == "D0":
+        for language in recipe.languages:
+            recipe.mixture(languages=(language,))
+    steps = [replace(step, objective=_bare(step.objective)) for step in _steps(recipe) if step.pieces]
     if not steps:
         raise ValueError(f"strategy {recipe.schedule.strategy} has no word-pieces to see: raise those of the schedule")
     return steps
@@ -88,6 +93,18 @@ def _joint(loss: Loss, layer: int) -> Objective:
         likeness=loss.likeness,
         layer=layer,
     )
+
+
+def _bare(objective: Objective) -> Objective:
+    """The objective with its defaults where a value has no effect, so that such a value remakes no step."""
+    default = Objective()
+    if not objective.representation:
+        objective = replace(objective, likeness=default.likeness, layer=default.layer)
+    if not objective.logits:
+        objective = replace(objective, imitation=default.imitation)
+    if not objective.logits or objective.imitation != "kl":
+        objective = replace(objective, temperature=default.temperature)
+    return objective
 
 
 def _representation(loss: Loss, schedule: SchedulePart, layer: int, everything: Sequence[Layer]) -> Step:

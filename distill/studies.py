@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 
+from distill.checks import check_run
 from distill.console import console
 from distill.distillation import distil
 from distill.files import write_json
+from distill.judging import judge_teacher
 from distill.materials import Materials
 from distill.mixture import data_hashes
 from distill.recipe import Recipe, Variant, load_recipe
-from distill.store import Store
+from distill.store import Store, first_process
 from distill.training import accelerator_for, choose_device
 
 RESULTS = "results.json"
@@ -43,24 +45,31 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Run a recipe and write `out`/results.json; everything that exists already is reused.
 
-    Results of variants are written as they come, so that an interrupted study shows what it has.
+    Results of variants are written as they come, so that an interrupted study shows what it has. In a distributed run
+    the first process writes them, and all return them.
 
-    :param jobs: processes at once; each gets its share of the cores.
+    :param jobs: processes at once; each gets its share of the cores. In a distributed run 1.
     :param only: these variants only.
-    :raises ValueError: if the recipe is wrong, or `only` names a variant it has not.
+    :raises ValueError: if the recipe is wrong, see also distill.checks; or `only` names a variant it has not.
     """
+    if jobs > 1 and "LOCAL_RANK" in os.environ:
+        raise ValueError(f"jobs must be 1 where accelerate or torchrun has started the process, got {jobs}")
     recipe = load_recipe(path)
     runs = recipe.runs()
     if unknown := sorted(set(only) - {variant.name for variant, _ in runs}):
         raise ValueError(f"{path} has no variant {', '.join(unknown)}")
     runs = [(variant, seed) for variant, seed in runs if not only or variant.name in only]
+    check_run(recipe, [_resolved(recipe, variant, place) for variant, seed in runs if seed == recipe.seeds[0]])
+    about = _about(recipe, path) | _teacher_scores(recipe, runs, place)
     done: dict[tuple[str, int], dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
 
     def note(variant: Variant, seed: int, result: dict[str, Any]) -> None:
         done[variant.name, seed] = {"variant": variant.name, "x": variant.x, **result}
+        if not first_process()[0]:
+            return
         ordered = [done[one.name, seed] for one, seed in runs if (one.name, seed) in done]
-        write_json(out / RESULTS, _about(recipe, path) | {"runs": ordered})
+        write_json(out / RESULTS, about | {"runs": ordered})
         f1 = result["dev"]["all"]["macro_f1"]
         console.log(f"{recipe.name}: {variant.name}, seed {seed}: dev F1 {f1} ({len(done)} of {len(runs)})")
 
@@ -78,17 +87,16 @@ def run_recipe(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+    _, wait = first_process()
+    wait()  # until the first process has written them
     results: dict[str, Any] = json.loads((out / RESULTS).read_text(encoding="utf-8"))
     return results
 
 
 def run_one(recipe: Recipe, variant: Variant, seed: int, place: Place) -> dict[str, Any]:
     """One variant with one seed."""
-    own = recipe.resolved(variant)
-    if place.engine is not None:
-        own = own.resolved(Variant(name=own.name, set={"teacher.engine": place.engine}))
-    # Among several processes each has a GPU of its own.
-    store, device = Store(place.store), accelerator_for(choose_device(place.device)).device
+    own = _resolved(recipe, variant, place)
+    store, device = Store(place.store), _device(place.device)
     whole = Materials(own, store=store, cache=place.cache, device=device)
     if own.schedule.strategy != "D0":
         return distil(whole, seed=seed) | {"reused": store.reused, "made": store.made}
@@ -99,6 +107,30 @@ def run_one(recipe: Recipe, variant: Variant, seed: int, place: Place) -> dict[s
         for language in own.languages
     }
     return _merged(alone, seed) | {"reused": store.reused, "made": store.made}
+
+
+def _resolved(recipe: Recipe, variant: Variant, place: Place) -> Recipe:
+    own = recipe.resolved(variant)
+    if place.engine is None:
+        return own
+    return own.resolved(Variant(name=variant.name, set={"teacher.engine": place.engine}))
+
+
+def _teacher_scores(recipe: Recipe, runs: Sequence[tuple[Variant, int]], place: Place) -> dict[str, Any]:
+    """The scores of the teacher that the variants share, under `teacher`; nothing where they have several, or none."""
+    resolved = [_resolved(recipe, variant, place) for variant, _ in runs]
+    taught = [one for one in resolved if one.schedule.strategy not in ("D0", "D0-S")]
+    if len({(one.teacher.path, one.evaluation) for one in taught}) != 1:
+        return {}
+    materials = Materials(taught[0], store=Store(place.store), cache=place.cache, device=_device(place.device))
+    return {"teacher": judge_teacher(materials)}
+
+
+def _device(name: str) -> torch.device:
+    """As in distill.training.train: the device asked for; of several processes each has a GPU of its own."""
+    device = choose_device(name)
+    accelerator = accelerator_for(device)
+    return accelerator.device if accelerator.use_distributed and device.type != "cpu" else device
 
 
 def _merged(alone: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -119,8 +151,7 @@ def _merged(alone: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
 def _merged_scores(parts: list[dict[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for part in ("all", "unseen"):
-        # As in distill.evaluation.summarise, what has no gold spans does not count.
-        counted = {name: value for one in parts if one[part]["worst"] for name, value in one[part]["f1"].items()}
+        counted = {name: value for one in parts for name, value in counted_rows(one[part]).items()}
         worst = min(counted, key=lambda name: counted[name], default=None)
         merged[part] = {
             "macro_f1": round(statistics.fmean(counted.values()), 2) if counted else 0.0,
@@ -135,6 +166,15 @@ def _merged_scores(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
+def counted_rows(summary: dict[str, Any]) -> dict[str, float]:
+    """F1 of the rows that have gold spans, of what distill.evaluation.summarise returned.
+
+    The others have an F1 of 0, and the worst row is chosen without them: they are what is worse than it.
+    """
+    worst = summary["worst"]
+    return {name: value for name, value in summary["f1"].items() if worst and value >= worst[1]}
+
+
 def best_run(results: dict[str, Any]) -> dict[str, Any]:
     """The run with the highest macro F1 on dev that gave one student.
 
@@ -144,6 +184,28 @@ def best_run(results: dict[str, Any]) -> dict[str, Any]:
     if not runs:
         raise ValueError("no run gave a student of all languages (strategy D0 gives one for each)")
     return max(runs, key=lambda run: float(run["dev"]["all"]["macro_f1"]))
+
+
+def metrics_of_run(run: dict[str, Any], own: Recipe) -> dict[str, Any]:
+    """A run's test scores in the shape that a bundle's manifest and card hold, under names that say what they are.
+
+    :param own: the run's recipe, with its variant's changes.
+    """
+    limits = {"WikiANN test": ("test", own.evaluation.test), "gold test": ("gold", own.evaluation.gold)}
+    found: dict[str, Any] = {"measured_on": "raw text, before quantization; strict span F1 in percent"}
+    for title, (part, limit) in limits.items():
+        name = title if limit is None else f"{title}, first {limit} sentences"
+        for which, figures in run.get(part, {}).items():
+            if which == "confusion":
+                continue
+            worst = figures["worst"] or ["none", 0.0]
+            found[name if which == "all" else f"{name}, {which}"] = {
+                "per_language": figures["f1"],
+                "macro_f1": figures["macro_f1"],
+                "std": figures["std"],
+                "worst": f"{worst[0]} {worst[1]:.2f}",
+            }
+    return found
 
 
 def _about(recipe: Recipe, path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from distill.study_report import Results
 
+_STYLES = ("-", "--", ":", "-.")
 _COLOURS = ("#1f5f8b", "#c8553d", "#4f772d", "#8d6a9f", "#b8860b", "#3d5a80")
 
 
@@ -31,15 +32,18 @@ def plot_variants(results: Results, out: Path) -> str | None:
         repeated = len(set(places.values())) < len(names)
         for name in sorted(names, key=lambda name: places[name]):
             lines.setdefault(name.split()[-1] if repeated else "", []).append(name)
-        for colour, (label, members) in zip(_COLOURS, lines.items(), strict=False):
+        for at, (label, members) in enumerate(lines.items()):
+            colour, style = _look(at)
             means = [statistics.fmean(results.figures(name)) for name in members]
-            axes.plot([places[name] for name in members], means, color=colour, label=label)
+            axes.plot([places[name] for name in members], means, color=colour, linestyle=style, label=label)
             for name in members:
                 figures = results.figures(name)
                 axes.scatter([places[name]] * len(figures), figures, color=colour, s=12)
+        if results.teacher:
+            axes.axhline(results.teacher["test"]["all"]["macro_f1"], color="grey", linestyle="--", label="teacher")
         axes.set_xscale("symlog", linthresh=max(1, min(x for x in places.values() if x)))
         axes.set_xlabel(results.content["recipe"]["x_label"])
-        if repeated:
+        if repeated or results.teacher:
             axes.legend(frameon=False)
     else:
         means = [statistics.fmean(results.figures(name)) for name in names]
@@ -63,7 +67,8 @@ def plot_steps(results: Results, out: Path) -> str | None:
     for at, (name, runs) in enumerate(several.items()):
         steps = range(1, len(runs[0]["steps"]) + 1)
         means = [statistics.fmean(run["steps"][step - 1]["f1"] for run in runs) for step in steps]
-        axes.plot(steps, means, marker="o", markersize=3, label=name, color=_COLOURS[at % len(_COLOURS)])
+        colour, style = _look(at)
+        axes.plot(steps, means, marker="o", markersize=3, label=name, color=colour, linestyle=style)
     axes.set_xlabel("step")
     axes.set_ylabel("dev F1, no decoding")
     axes.legend(frameon=False, fontsize=7)
@@ -88,6 +93,11 @@ def plot_tradeoff(results: Results, out: Path) -> str | None:
     axes.set_xlabel("ms for one text of 32 word-pieces (1 thread)")
     axes.set_ylabel("macro F1, test")
     return _write(figure, out / "tradeoff.png")
+
+
+def _look(at: int) -> tuple[str, str]:
+    """Colour and style of the n-th line: where the colours begin again, the style changes."""
+    return _COLOURS[at % len(_COLOURS)], _STYLES[at // len(_COLOURS) % len(_STYLES)]
 
 
 def _write(figure: Figure, path: Path) -> str:

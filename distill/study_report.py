@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from distill.expectations import expected_pairs
 from distill.files import write_text
-from distill.studies import RESULTS
+from distill.studies import RESULTS, counted_rows
 from distill.study_plots import plot_steps, plot_tradeoff, plot_variants
 
 REPORT = "report.md"
 LATENCY = "latency.json"  # what `onoma export latency` measured
+TEACHER = "teacher"
 
 Run = dict[str, Any]
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
@@ -22,10 +24,11 @@ _T95 = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 class Results:
-    """The results of a run, by variant in the recipe's order."""
+    """The results of a run, by variant in the recipe's order, and the teacher's scores if they were taken."""
 
     def __init__(self, content: dict[str, Any], latency: dict[str, dict[str, float]] | None = None) -> None:
         self.content, self.latency = content, latency or {}
+        self.teacher: Run | None = content.get("teacher")
         self.by_variant: dict[str, list[Run]] = {}
         order = [variant["name"] for variant in content["recipe"]["variants"]]
         runs = sorted(content["runs"], key=lambda run: order.index(run["variant"]) if order else 0)
@@ -35,6 +38,11 @@ class Results:
     def figures(self, variant: str, part: str = "test", which: str = "all") -> list[float]:
         """Macro F1 of every seed."""
         return [run[part][which]["macro_f1"] for run in self.by_variant[variant]]
+
+    @property
+    def columns(self) -> dict[str, list[Run]]:
+        """Who has scores for each language and source: the teacher, then the variants."""
+        return {**({TEACHER: [self.teacher]} if self.teacher else {}), **self.by_variant}
 
     def milliseconds(self, variant: str, shape: str) -> float | None:
         """Median latency of the variant's students, if it was measured; `shape` is `1x32` or `32x32`."""
@@ -62,7 +70,7 @@ def write_report(run: Path, out: Path) -> Path:
     if results.latency:
         parts.append(_picture(plot_tradeoff(results, out), "Macro F1 against latency"))
     parts += [_steps(results), _picture(plot_steps(results, out), "Dev F1 after each step"), _languages(results)]
-    parts += [_confusion(results), _coverage(results)]
+    parts += [_gold(results), _confusion(results), _coverage(results)]
     write_text(out / REPORT, "\n".join(part for part in parts if part))
     return out / REPORT
 
@@ -102,51 +110,76 @@ def _head(results: Results) -> str:
 
 
 def _table(results: Results) -> str:
-    gold = any("gold" in run for run in results.content["runs"])
+    gold = any("gold" in run for runs in results.columns.values() for run in runs)
     head = ["variant", "seeds", "dev", "test", "test, unseen", "std of languages", "worst language", "parameters"]
     head += ["gold test"] if gold else []
     head += ["ms, 1x32", "ms, 32x32"] if results.latency else []
     rows = []
+    if results.teacher:
+        rows.append([TEACHER, "-", *_scores([results.teacher], gold), *(["-", "-"] if results.latency else [])])
     for name, runs in results.by_variant.items():
-        average = _by_language(runs)
-        worst = min(average, key=lambda language: average[language])
-        row = [name, str(len(runs)), mean_and_spread(results.figures(name, "dev"))]
-        row += [mean_and_spread(results.figures(name, which=which)) for which in ("all", "unseen")]
-        row += [f"{statistics.fmean(run['test']['all']['std'] for run in runs):.2f}", f"{worst} {average[worst]:.1f}"]
-        row += [f"{runs[0]['parameters'] / 1e6:.2f}M"]
-        if gold:
-            row += [mean_and_spread(results.figures(name, "gold")) if all("gold" in run for run in runs) else "-"]
+        row = [name, str(len(runs)), *_scores(runs, gold)]
         if results.latency:
             row += [_milliseconds(results.milliseconds(name, shape)) for shape in ("1x32", "32x32")]
         rows.append(row)
     return markdown_table(head, rows)
 
 
+def _scores(runs: list[Run], gold: bool) -> list[str]:
+    """Cells of the main table from dev to gold test."""
+    parts = [("dev", "all"), ("test", "all"), ("test", "unseen")]
+    cells = [mean_and_spread([run[part][which]["macro_f1"] for run in runs]) for part, which in parts]
+    cells += [f"{statistics.fmean(run['test']['all']['std'] for run in runs):.2f}", _worst(runs)]
+    cells.append(f"{runs[0]['parameters'] / 1e6:.2f}M" if "parameters" in runs[0] else "-")
+    if gold:
+        whole = all("gold" in run for run in runs)
+        cells.append(mean_and_spread([run["gold"]["all"]["macro_f1"] for run in runs]) if whole else "-")
+    return cells
+
+
+def _worst(runs: list[Run]) -> str:
+    """The worst language in the mean over seeds, among those with gold spans."""
+    average = _by_row(runs, "test")
+    counted = set.intersection(*(set(counted_rows(run["test"]["all"])) for run in runs))
+    if not counted:
+        return "-"
+    # Where several have 0, a run's own worst has gold spans for certain.
+    named = {run["test"]["all"]["worst"][0] for run in runs}
+    worst = min(counted, key=lambda language: (average[language], language not in named, language))
+    return f"{worst} {average[worst]:.1f}"
+
+
 def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _by_language(runs: list[Run]) -> dict[str, float]:
-    languages = runs[0]["test"]["all"]["f1"]
-    return {name: statistics.fmean(run["test"]["all"]["f1"][name] for run in runs) for name in languages}
+def _by_row(runs: list[Run], part: str) -> dict[str, float]:
+    """Mean F1 over seeds of each row; empty if a run lacks the part."""
+    if not all(part in run for run in runs):
+        return {}
+    rows = runs[0][part]["all"]["f1"]
+    return {row: statistics.fmean(run[part]["all"]["f1"][row] for run in runs) for row in rows}
 
 
 def _expectations(results: Results) -> str:
     """Every `a < b` that the recipe expects, with the difference of means on test and its 95 % interval over seeds."""
     rows = []
-    for order in results.content["recipe"]["expect"]:
-        names = [name.strip() for name in order.split("<")]
-        for low, high in zip(names, names[1:], strict=False):
+    recipe = results.content["recipe"]
+    names = [variant["name"] for variant in recipe["variants"]]
+    for order in recipe["expect"]:
+        for low, margin, high in expected_pairs(order, names):
             both = low in results.by_variant and high in results.by_variant
-            rows.append([f"{low} < {high}", *(compare(results, low, high) if both else ("-", "-", "0", "not run"))])
+            found = compare(results, low, high, margin) if both else ["-", "-", "0", "not run"]
+            rows.append([f"{low} < {high}", f"{margin:g}", *found])
     if not rows:
         return ""
-    table = markdown_table(["expected", "difference", "95 % interval", "seeds", "verdict"], rows)
-    return "## Expected orders\n\nDifferences of macro F1 on test, paired by seed (Student's t).\n\n" + table
+    table = markdown_table(["expected", "margin", "difference", "95 % interval", "seeds", "verdict"], rows)
+    note = "Differences of macro F1 on test, paired by seed (Student's t); an order holds above its margin.\n\n"
+    return "## Expected orders\n\n" + note + table
 
 
-def compare(results: Results, low: str, high: str) -> list[str]:
-    """Mean difference over the seeds that both have, its interval, how many seeds, and what follows."""
+def compare(results: Results, low: str, high: str, margin: float = 0.0) -> list[str]:
+    """Mean difference over the seeds that both have, its interval, how many seeds, and whether it is above `margin`."""
     first = {run["seed"]: run["test"]["all"]["macro_f1"] for run in results.by_variant[low]}
     second = {run["seed"]: run["test"]["all"]["macro_f1"] for run in results.by_variant[high]}
     differences = [second[seed] - first[seed] for seed in first if seed in second]
@@ -154,11 +187,11 @@ def compare(results: Results, low: str, high: str) -> list[str]:
         return ["-", "-", "0", "no seed in common"]
     mean = statistics.fmean(differences)
     if len(differences) < 2:
-        return [f"{mean:+.2f}", "-", "1", "holds" if mean > 0 else "does not hold"]
+        return [f"{mean:+.2f}", "-", "1", "holds" if mean > margin else "does not hold"]
     degrees = min(len(differences) - 1, len(_T95) - 1)
     half = _T95[degrees] * statistics.stdev(differences) / math.sqrt(len(differences))
-    verdict = "holds" if mean > 0 else "does not hold"
-    if abs(mean) <= half:
+    verdict = "holds" if mean > margin else "does not hold"
+    if abs(mean - margin) <= half:
         verdict += ", within the noise of the seeds"
     return [f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}", str(len(differences)), verdict]
 
@@ -182,11 +215,22 @@ def _steps(results: Results) -> str:
 
 
 def _languages(results: Results) -> str:
-    names = list(results.by_variant)
-    averages = {name: _by_language(runs) for name, runs in results.by_variant.items()}
-    languages = sorted({language for average in averages.values() for language in average})
-    rows = [[language, *(f"{averages[name].get(language, math.nan):.1f}" for name in names)] for language in languages]
-    return "## By language\n\nMean F1 on test over seeds.\n\n" + markdown_table(["language", *names], rows)
+    return "## By language\n\nMean F1 on test over seeds.\n\n" + _rows_table(results, "test", "language")
+
+
+def _gold(results: Results) -> str:
+    """The gold sources apart, if any run was judged on them."""
+    if not any("gold" in run for runs in results.columns.values() for run in runs):
+        return ""
+    note = "Mean F1 on the gold sources' test over seeds.\n\n"
+    return "## By gold source\n\n" + note + _rows_table(results, "gold", "source/language")
+
+
+def _rows_table(results: Results, part: str, title: str) -> str:
+    averages = {name: _by_row(runs, part) for name, runs in results.columns.items()}
+    names = sorted({row for average in averages.values() for row in average})
+    rows = [[row, *(f"{own[row]:.1f}" if row in own else "-" for own in averages.values())] for row in names]
+    return markdown_table([title, *averages], rows)
 
 
 def _confusion(results: Results) -> str:

@@ -17,10 +17,14 @@ from onoma.tagger import Tagger
 
 
 class TorchModel:
-    """onoma's Model protocol over a student or a Hugging Face token classifier without special tokens."""
+    """onoma's Model protocol over a student or a Hugging Face token classifier.
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    :param facts: the pieces around a window, which get no emissions.
+    :param columns: (C,) which of the model's columns each label is; None where they agree.
+    """
+
+    def __init__(self, model: nn.Module, *, facts: TokenizerFacts, columns: torch.Tensor | None = None) -> None:
+        self._model, self._facts, self._columns = model, facts, columns
         self._device = next(model.parameters()).device
 
     @torch.no_grad()
@@ -28,22 +32,41 @@ class TorchModel:
         """Emissions (T_i, C) of each window (T_i,)."""
         if not inputs:
             return []
-        width = max(len(ids) for ids in inputs)
-        batch = torch.zeros((len(inputs), width), dtype=torch.long)
+        before, after = self._facts.prefix_ids, self._facts.suffix_ids
+        width = max(len(ids) for ids in inputs) + len(before) + len(after)
+        batch = torch.full((len(inputs), width), self._facts.pad_id, dtype=torch.long)
         mask = torch.zeros_like(batch)
         for row, ids in enumerate(inputs):
-            batch[row, : len(ids)] = torch.from_numpy(ids)
-            mask[row, : len(ids)] = 1
+            whole = torch.tensor([*before, *ids.tolist(), *after])
+            batch[row, : len(whole)], mask[row, : len(whole)] = whole, 1
         output = self._model(batch.to(self._device), attention_mask=mask.to(self._device))
-        logits = (output if isinstance(output, torch.Tensor) else output.logits).float().cpu().numpy()
-        return [logits[row, : len(ids)] for row, ids in enumerate(inputs)]
+        logits = (output if isinstance(output, torch.Tensor) else output.logits).float().cpu()
+        if self._columns is not None:
+            logits = logits[..., self._columns]
+        rows = logits.numpy()
+        return [rows[row, len(before) : len(before) + len(ids)] for row, ids in enumerate(inputs)]
 
 
-def torch_tagger(model: nn.Module, tokenizer: Tokenizer, *, max_length: int = 256, overlap: int = 48) -> Tagger:
-    """A Tagger over a torch model (put it in eval mode first) and the tokenizer it was trained with."""
+def torch_tagger(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    *,
+    facts: TokenizerFacts | None = None,
+    columns: torch.Tensor | None = None,
+    max_length: int = 256,
+    overlap: int = 48,
+) -> Tagger:
+    """A Tagger over a torch model (put it in eval mode first) and the tokenizer it was trained with.
+
+    :param facts: the pieces its tokenizer puts around a text (none).
+    :param columns: (C,) which of the model's columns each label is; None where they agree.
+    :param max_length: most pieces that go in at once, those around the text included.
+    """
+    facts = facts or TokenizerFacts(pad_id=0)
+    limit = max_length - len(facts.prefix_ids) - len(facts.suffix_ids)
     return Tagger(
-        encoder=Encoder(tokenizer, facts=TokenizerFacts(pad_id=0), limit=max_length, overlap=overlap),
-        model=TorchModel(model),
+        encoder=Encoder(tokenizer, facts=facts, limit=limit, overlap=min(overlap, limit // 4)),
+        model=TorchModel(model, facts=facts, columns=columns),
         labels=LABELS,
         calibration=Calibration(),
     )

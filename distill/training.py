@@ -14,12 +14,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
@@ -114,8 +115,13 @@ def accelerator_for(device: torch.device) -> Accelerator:
     """
     launched = "LOCAL_RANK" in os.environ
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a stage may leave the head out
+    # The others wait while the first process labels or scores, which takes longer than torch's 10 or 30 minutes.
+    patient = InitProcessGroupKwargs(timeout=timedelta(days=1))
     return Accelerator(
-        cpu=not launched or device.type == "cpu", device_placement=False, mixed_precision="no", kwargs_handlers=[unused]
+        cpu=not launched or device.type == "cpu",
+        device_placement=False,
+        mixed_precision="no",
+        kwargs_handlers=[unused, patient],
     )
 
 

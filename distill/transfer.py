@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.alignment import Targets
 from distill.batches import Batch
 from distill.losses import Imitation, Representation, imitation_loss, label_loss, representation_loss
 from distill.teacher_cache import TargetSource
@@ -32,11 +33,13 @@ class Objective:
 class JointLoss:
     """Weighted sum of label, representation and logit loss (XtremeDistil, eq. 7); a stage has some weights at zero.
 
-    The labels' part is a mean over the pieces that have labels, the others over all pieces that are chosen.
+    The labels' part is a mean over all pieces that have labels, for decoding reads every piece's scores. The teacher's
+    parts are means over the chosen pieces that it has an opinion of, zero where there are none.
 
     :param targets: the teacher's; may be None where only labels count.
     :param standard: (2, D) mean and standard deviation of the layer, for `mse`.
-    :param chosen: (V,) which pieces count, None for all: pieces that begin a word, for teachers that label those.
+    :param chosen: (V,) on which pieces the teacher is imitated, None for all: those that begin a word, for teachers
+        that label only these.
     """
 
     def __init__(
@@ -54,7 +57,6 @@ class JointLoss:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one batch."""
         own = self.objective
-        mask = None if self.chosen is None else self.chosen.to(batch.ids.device)[batch.ids]
         loss = torch.zeros((), device=batch.ids.device)
         if own.representation:
             logits, representation = model(batch.ids, batch.mask, represent=True)
@@ -62,6 +64,7 @@ class JointLoss:
             logits = model(batch.ids, batch.mask)
         if self.targets is not None and (own.representation or own.logits):
             targets = self.targets(batch)
+            mask = self._imitated(batch, targets)
             if own.representation:
                 hidden = targets.hidden[own.layer]
                 if own.likeness == "mse" and self.standard is not None:
@@ -74,8 +77,15 @@ class JointLoss:
                     own.imitation, logits.float(), targets.logits, temperature=own.temperature, mask=mask
                 )
         if own.labels:
-            loss = loss + own.labels * label_loss(logits.float(), batch.tags, mask=mask)
+            loss = loss + own.labels * label_loss(logits.float(), batch.tags)
         return loss
+
+    def _imitated(self, batch: Batch, targets: Targets) -> Tensor | None:
+        """(B, T) the pieces on which the teacher is imitated; None for all."""
+        mask = targets.known
+        if self.chosen is not None:
+            mask = mask & self.chosen.to(mask.device)[batch.ids]
+        return None if bool(mask.all()) else mask
 
 
 def supervised_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -20,6 +20,7 @@ from export.check import (
     MAX_FP32_DIFFERENCE,
     PARITY_TEXTS,
     Parity,
+    full_window,
     measure_parity,
     require_parity,
     require_size,
@@ -134,7 +135,9 @@ def assemble(
         (folder / TOKENIZER_FILE).write_text(compact_tokenizer(source.tokenizer), encoding="utf-8")
         encoder = Encoder(source.tokenizer, facts=facts, limit=limit, overlap=overlap)
         inputs = [ids for encoded in encoder.encode(texts_for_parity) for ids in encoded.inputs]
-        details = _write_model(source, folder / MODEL_FILE, inputs, method=quantization, min_agreement=min_agreement)
+        details = _write_model(
+            source, folder / MODEL_FILE, inputs, limit, method=quantization, min_agreement=min_agreement
+        )
         try:
             manifest = Manifest(
                 format_version=FORMAT_VERSION,
@@ -228,10 +231,13 @@ def _check_target(target: Path) -> None:
 
 
 def _write_model(
-    source: Source, path: Path, inputs: Sequence[Ints], *, method: str, min_agreement: float
+    source: Source, path: Path, inputs: Sequence[Ints], limit: int, *, method: str, min_agreement: float
 ) -> dict[str, Any]:
-    """Write the ONNX file; first in fp32, which must equal torch, then quantized, which must keep the tags."""
-    parity = _save_and_measure(source, source.graph, path, inputs)
+    """Write the ONNX file; first in fp32, which must equal torch up to the longest input, then quantized.
+
+    The quantized model must keep the tags of real sentences.
+    """
+    parity = _save_and_measure(source, source.graph, path, [*inputs, *full_window(inputs, limit)])
     require_parity(parity, "the fp32 export", max_difference=MAX_FP32_DIFFERENCE)
     details: dict[str, Any] = {}
     if method != "fp32":

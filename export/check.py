@@ -50,6 +50,12 @@ class Parity:
     batch_difference: float
 
 
+def full_window(inputs: Sequence[Ints], limit: int) -> list[Ints]:
+    """One window of as many pieces as the model takes, of the pieces of `inputs` over and over; none of nothing."""
+    pieces = np.concatenate([np.empty(0, dtype=np.int64), *inputs])
+    return [np.resize(pieces, limit)] if len(pieces) else []
+
+
 def measure_parity(reference: Reference, model: Model, inputs: Sequence[Ints], facts: TokenizerFacts) -> Parity:
     """Compare each window (T,) of piece ids, alone and all in one padded batch, with the original alone.
 

@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:
-        print(f"onoma {arguments.command}: {error.name} is not installed; see the extras in README.md", file=sys.stderr)
+        missing = f"{error.name} is not installed; see the extras in README.md" if error.name is not None else error
+        print(f"onoma {arguments.command}: {missing}", file=sys.stderr)
         return 2
     except (OnomaError, FileNotFoundError, ValueError) as error:
         print(f"onoma {arguments.command}: {error}", file=sys.stderr)

@@ -9,7 +9,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before anything imports ray
 import builtins
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,57 @@ def test_two_workers_write_the_serial_engines_files(tmp_path: Path) -> None:
     assert 1 <= len(loaded) <= 2, "each actor loads the teacher once, whatever the number of shards"
     assert {threads for _, threads in loaded} == {"1"} and str(os.getpid()) not in {process for process, _ in loaded}
     assert not ray.is_initialized()
+
+
+class FakeRay:
+    """Does the work in this process; keeps what was put, and what each actor asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stored: list[Packed] = []
+        self.asked: dict[str, Any] = {}
+        ray, data = types.ModuleType("ray"), types.ModuleType("ray.data")
+        context = types.SimpleNamespace(enable_progress_bars=True)
+        vars(data).update(DataContext=types.SimpleNamespace(get_current=lambda: context), from_items=self._from_items)
+        vars(ray).update(data=data, is_initialized=lambda: True, put=self._put, get=lambda at: self.stored[at])
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setitem(sys.modules, "ray.data", data)
+
+    def _put(self, data: Packed) -> int:
+        self.stored.append(data)
+        return len(self.stored) - 1
+
+    def _from_items(self, rows: Sequence[dict[str, Any]], *, override_num_blocks: int) -> Any:
+        def map_rows(actor: Any, *, fn_constructor_kwargs: dict[str, Any], **asked: Any) -> Any:
+            self.asked = asked
+            run = actor(**fn_constructor_kwargs)
+            return types.SimpleNamespace(iter_rows=lambda: map(run, rows))
+
+        return types.SimpleNamespace(map=map_rows)
+
+
+def test_an_actor_is_given_its_shards_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serial(tmp_path / "serial", toy(tmp_path / "here"))
+    fake = FakeRay(monkeypatch)
+    label_with_ray(toy(tmp_path / "trace"), DATA, cache=tmp_path / "ray", workers=2, **OPTIONS)
+    assert content(tmp_path / "ray") == content(tmp_path / "serial")
+    assert len(fake.stored) > 2 and sum(len(one) for one in fake.stored) == len(DATA)
+    assert max(one.pieces for one in fake.stored) <= 2 * OPTIONS["shard_pieces"] < DATA.pieces
+    (folder,) = (tmp_path / "ray").iterdir()
+    (folder / "shard-00001.json").unlink()
+    fake.stored.clear()
+    label_with_ray(toy(tmp_path / "trace"), DATA, cache=tmp_path / "ray", workers=2, **OPTIONS)
+    assert len(fake.stored) == 1, "what is there is not sent out"
+    assert content(tmp_path / "ray") == content(tmp_path / "serial")
+
+
+@pytest.mark.parametrize(("device", "wants"), [("cpu", {"num_cpus": 1}), ("cuda", {"num_gpus": 1})])
+def test_each_actor_takes_a_gpu_where_there_are_some(
+    device: str, wants: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeRay(monkeypatch)
+    options = OPTIONS | {"device": torch.device(device)}
+    label_with_ray(toy(tmp_path / "trace"), DATA, cache=tmp_path / "ray", workers=2, **options)
+    assert fake.asked == {"concurrency": 2, **wants}
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ from distill.studies import RESULTS
 from distill.torch_model import torch_tagger
 from export.bundle import export_student, export_teacher, update_manifest
 from export.restore import restore
-from onoma.bundle import Calibration, sha256
+from onoma import cli
+from onoma.bundle import Calibration, read_manifest, sha256
 from onoma.cli import Command
 from onoma.tagger import Tagger
 
@@ -61,7 +62,7 @@ def study(tokenizer: Path, teacher: Path, out: Path, changes: dict[str, dict[str
         "evaluation": {"languages": list(LANGUAGES), "dev": 20, "test": 20},
     }
     for table, values in (changes or {}).items():
-        content[table] = content[table] | values
+        content[table] = content.get(table, {}) | values
     root = tokenizer.parent
     where = ["--out", root / "study", "--store", root / "store", "--cache", root / "cache", "--device", "cpu"]
     recipe = write_recipe(root / "study.toml", content)
@@ -143,7 +144,7 @@ def test_a_teacher_can_start_from_an_earlier_one(runs: Path, tmp_path: Path) -> 
 
 
 def test_a_student_goes_on_with_a_smaller_vocabulary(runs: Path, tmp_path: Path) -> None:
-    start = {"checkpoint": str(runs / "student"), "embedding": 99, "minimum_count": 3}
+    start = {"checkpoint": str(runs / "student"), "minimum_count": 3}
     study(runs / "tokenizer.json", runs / "teacher", tmp_path / "student", BRIEFLY | {"student": start})
     before, after = (load_student(folder).config for folder in (runs / "student", tmp_path / "student"))
     assert after.vocabulary < before.vocabulary and after == replace(before, vocabulary=after.vocabulary)
@@ -175,6 +176,25 @@ def test_the_list_of_companies(tmp_path: Path) -> None:
     assert len(names) > 2_000 and {label for label, _ in names} == {"ORG"}
     assert {"Siemens", "Nokia", "Anglo American"} <= {name for _, name in names}
     assert len(set(names)) == len(names)
+
+
+def test_a_recipe_ends_in_a_bundle_that_has_its_scores(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = cli.main
+    # So small a student loses tags in int8.
+    monkeypatch.setattr(cli, "main", lambda words: original([*words, "--min-agreement", "0.5"]))
+    bundle = {"bundle": {"path": str(tmp_path / "bundle"), "name": "mine", "licence": "CC0-1.0"}}
+    labels = {"labels": {"languages": ["de", "en"]}, "evaluation": {"languages": ["de"]}}
+    study(runs / "tokenizer.json", runs / "teacher", tmp_path / "student", BRIEFLY | labels | bundle)
+    (run,) = json.loads((runs / "study" / RESULTS).read_text(encoding="utf-8"))["runs"]
+    manifest = read_manifest(tmp_path / "bundle")
+    assert (manifest.name, manifest.licence, manifest.languages) == ("mine", "CC0-1.0", ("de", "en"))
+    measured = manifest.metrics["WikiANN test, first 20 sentences"]
+    scores = run["test"]["all"]
+    assert (measured["per_language"], measured["macro_f1"]) == (scores["f1"], scores["macro_f1"])
+    card = (tmp_path / "bundle/README.md").read_text(encoding="utf-8")
+    assert "| language | WikiANN test, first 20 sentences |" in card and f"| de | {measured['macro_f1']:.1f} |" in card
 
 
 def test_a_teacher_learns_from_a_student_that_came_back_from_a_bundle(runs: Path, tmp_path: Path) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toydata import Toy, sentences, write_conll
+from tokenizers import Tokenizer
+from toydata import Toy, sentences, write_conll, write_text
+from transformers import AutoModelForTokenClassification
 
 from distill import distillation, judging, teacher_cache
+from distill.corpora import read_split
 from distill.distillation import RESULT
+from distill.judging import judge_teacher
+from distill.materials import Materials
+from distill.recipe import load_recipe
+from distill.store import Store
 from distill.students import WEIGHTS_FILE, load_student, parameter_count
 from distill.studies import RESULTS, Place
+from distill.torch_model import torch_tagger
 from distill.transfer import JointLoss
 
 # The artefacts of strategy D4.1; and those of a student that are made after its last step.
@@ -49,7 +60,7 @@ def test_a_second_run_makes_nothing_anew(toy: Toy) -> None:
     assert told(again["runs"][0]) == told(first["runs"][0])
     student = load_student(toy.place.store / first["runs"][0]["student"])
     assert student.projection is None and parameter_count(student) == first["runs"][0]["parameters"]
-    assert sorted(path.suffix for path in toy.place.store.glob("*-*")) == [""] * 6, "nothing is left unfinished"
+    assert sorted(path.suffix for path in toy.place.store.glob("*-*")) == [""] * 7, "nothing is left unfinished"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,14 @@ def test_a_change_makes_anew_exactly_what_it_touches(
 
 
 @pytest.mark.parametrize(
-    ("split", "new"), [("train", {"step": 3, **AFTER}), ("dev", {"step": 3, **AFTER}), ("test", {"scores": 1})]
+    ("split", "new"),
+    [
+        ("train", {"step": 3, **AFTER}),
+        ("dev", {"step": 3, **AFTER}),
+        ("test", {"scores": 1}),
+        ("the end of train", AFTER),  # which no step sees, but "unseen" depends on it
+        ("text", {"step": 3, **AFTER}),
+    ],
 )
 def test_another_file_makes_anew_exactly_what_it_touches(
     toy: Toy, common: Place, data: Path, split: str, new: dict[str, int], monkeypatch: pytest.MonkeyPatch
@@ -98,7 +116,13 @@ def test_another_file_makes_anew_exactly_what_it_touches(
     root = shutil.copytree(data, toy.root / "data")
     monkeypatch.setenv("ONOMA_DATA", str(root))
     assert toy.run()["new"] == {}, "where the files lie does not count"
-    write_conll(root / f"ner/wikiann/de/{split}.conll.xz", sentences("de", 40, seed=77))
+    if split == "text":
+        write_text(root / "text/de.txt.xz", ["Emil fährt nach Elbtal ."] * 30)
+    elif split == "the end of train":
+        known = read_split("wikiann", "de", "train")
+        write_conll(root / "ner/wikiann/de/train.conll.xz", [(one.tokens, one.tags) for one in known[:-1]])
+    else:
+        write_conll(root / f"ner/wikiann/de/{split}.conll.xz", sentences("de", 40, seed=77))
     assert toy.run()["new"] == new
 
 
@@ -112,6 +136,87 @@ def test_another_teacher_makes_everything_anew(toy: Toy) -> None:
     second = toy.run()
     assert second["new"] == ALL
     assert not torch.equal(toy.weights(second["runs"][0])["head.bias"], toy.weights(first["runs"][0])["head.bias"])
+
+
+def test_another_count_of_processes_makes_every_step_anew(
+    toy: Toy, common: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.place = common
+    toy.run()
+    alone = distillation.accelerator_for(torch.device("cpu"))
+    twins = SimpleNamespace(num_processes=2, is_main_process=True, wait_for_everyone=alone.wait_for_everyone)
+    monkeypatch.setattr(distillation, "accelerator_for", lambda _: twins)
+    assert toy.run()["new"]["step"] == 3
+
+
+def checkpoint(toy: Toy, run: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a finished student, and the keys with which a recipe goes on from it."""
+    folder = shutil.copytree(toy.place.store / run["student"], toy.root / "checkpoint")
+    return {"student.checkpoint": str(folder), "student.projection": "none", "schedule.representation": 0}
+
+
+def test_a_student_goes_on(toy: Toy) -> None:
+    first = toy.run()["runs"][0]
+    keys = checkpoint(toy, first)
+    assert toy.run(keys)["new"] == {"start": 1, "step": 2, **AFTER}
+    config = toy.root / "checkpoint/student.json"
+    config.write_text(config.read_text("utf-8").replace('"heads": 4', '"heads": 2'), encoding="utf-8")
+    assert toy.run(keys)["new"] == {"start": 1, "step": 2, **AFTER}, "another shape is another start"
+    run = toy.run(keys | {"student.dropout": 0.5})["runs"][0]
+    assert load_student(toy.place.store / run["student"]).config.dropout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"student.hidden": 7}, "student.hidden is 7, but the checkpoint .*checkpoint has 5"),
+        ({"student.embedding": 5}, "student.embedding is 5, but the checkpoint .* has 6"),
+        ({"student.kind": "conv"}, "student.kind is 'conv', but the checkpoint .* has 'bilstm'"),
+        ({"student.projection": "linear"}, "student.projection is 'linear', but the checkpoint .* has 'none'"),
+    ],
+)
+def test_a_checkpoint_of_another_shape_is_refused(
+    toy: Toy, common: Place, change: dict[str, Any], message: str
+) -> None:
+    toy.place = common
+    keys = checkpoint(toy, toy.run()["runs"][0])
+    with pytest.raises(ValueError, match=message):
+        toy.run(keys | change)
+
+
+def test_the_record_tells_what_made_the_student_and_nothing_else(toy: Toy) -> None:
+    def record(run: dict[str, Any]) -> dict[str, Any]:
+        return dict(json.loads((toy.place.store / run["student"] / "training.json").read_text(encoding="utf-8")))
+
+    labels_alone = {"schedule.strategy": "D0-S"}
+    (first,) = toy.run(labels_alone)["runs"]
+    (again,) = toy.run(labels_alone | {"name": "other", "transfer.text": 10, "loss.imitation": "kl"})["runs"]
+    assert again["student"] == first["student"]
+    alone, taught = record(first), record(toy.run()["runs"][0])
+    assert list(alone["data"]) == list(alone["licences"]) == ["wikiann"], "gold was not asked for"
+    assert alone["unlabelled_text"] is None and taught["unlabelled_text"]
+    assert "transfer" not in alone["recipe"] and taught["recipe"]["transfer"]["wikiann"] == 40
+    assert alone["teacher"] == taught["teacher"] is not None, "the embeddings of either start from the teacher's"
+    assert [step["stage"] for step in taught["steps"]] == ["representation", "logits", "labels"]
+
+
+def test_the_teacher_is_judged_like_a_student(toy: Toy, common: Place) -> None:
+    recipe = load_recipe(toy.write({}))
+    materials = Materials(recipe, store=Store(common.store), cache=common.cache, device=torch.device("cpu"))
+    scores = judge_teacher(materials)
+    teacher = AutoModelForTokenClassification.from_pretrained(recipe.teacher.path).eval()
+    tagger = torch_tagger(teacher, Tokenizer.from_file(recipe.tokenizer))
+    found = Counter(
+        label
+        for language in ("de", "en")
+        for spans in judging.predict(tagger, read_split("wikiann", language, "test")[:10], raw=True)
+        for _, _, label in spans
+    )
+    for label in ("PER", "ORG", "LOC"):
+        assert sum(row[label] for row in scores["test"]["confusion"].values()) == found[label]
+    results = toy.run()
+    assert results["teacher"] == scores and "teacher" not in toy.run({"schedule.strategy": "D0-S"})
+    assert sum(found.values()) > 20 and scores["parameters"] == parameter_count(teacher)
 
 
 class Killed(Exception):
@@ -184,6 +289,7 @@ def test_a_killed_run_comes_to_the_very_same_student(
 
 KILLER = """
 import os, signal, sys
+from distill.torch_model import torch_tagger
 from distill.transfer import JointLoss
 from onoma.cli import main
 original, calls = JointLoss.__call__, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from transformers import AutoModel, PreTrainedTokenizerFast
 
 from distill.alignment import OtherPieces, SharedPieces
 from distill.dataset import LABELS, pack
-from distill.hugging_face import UNLIMITED_LENGTH, answers_of, check_same_labels, load_teacher
+from distill.hugging_face import (
+    UNLIMITED_LENGTH,
+    answers_of,
+    check_layer,
+    check_same_labels,
+    direct_ids,
+    load_teacher,
+)
 from distill.teachers import TeacherConfig, build_teacher, save_teacher
 from onoma.bundle import TokenizerFacts
 
@@ -80,6 +88,24 @@ def test_the_fingerprint_tells_weights_labels_and_tokenizers_apart(tmp_path: Pat
     PreTrainedTokenizerFast(tokenizer_object=other, pad_token="[PAD]").save_pretrained(folder)
     seen.add(load_teacher(folder).fingerprint)
     assert len(seen) == 4
+
+
+def test_the_fingerprint_knows_the_tokenizer_as_it_is_loaded(tmp_path: Path) -> None:
+    """tokenizer_config.json changes it, while tokenizer.json stays."""
+    folder = lookup(tmp_path, longest=60)
+    path, tokenizer = folder / "tokenizer_config.json", (folder / "tokenizer.json").read_bytes()
+    before = load_teacher(folder)
+    own = json.loads(path.read_text())
+    path.write_text(json.dumps(own | {"model_max_length": 50}))
+    shorter = load_teacher(folder)
+    path.write_text(json.dumps(own | {"tokenizer_class": "BertTokenizerFast", "do_lower_case": False}))
+    cased = load_teacher(folder)
+    path.write_text(json.dumps(own | {"pad_token": "[UNK]"}))
+    padded = load_teacher(folder)
+    assert (before.longest, shorter.longest, cased.longest) == (60, 50, 60)
+    assert cased.tokenizer.to_str() != before.tokenizer.to_str() and padded.facts != before.facts
+    assert (folder / "tokenizer.json").read_bytes() == tokenizer
+    assert len({one.fingerprint for one in (before, shorter, cased, padded)}) == 4
 
 
 def test_weights_in_several_files(tmp_path: Path) -> None:
@@ -150,6 +176,45 @@ def test_a_teacher_of_the_same_vocabulary_answers_directly(tmp_path: Path) -> No
     with torch.no_grad():
         want = model(input_ids=torch.from_numpy(data.ids.astype(np.int64))[None]).logits.flip(-1)
     torch.testing.assert_close(answers(data, np.array([0])).logits, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_of_the_same_vocabulary_that_takes_less_must_see_the_text(tmp_path: Path) -> None:
+    """The longest example has 192 pieces; windows are cut for a teacher that takes fewer."""
+    student = unigram()
+    model = build_teacher(SHAPE, vocabulary=student.get_vocab_size()).eval()
+    save_teacher(model, student, tmp_path)
+    teacher = load_teacher(tmp_path)
+    around = TokenizerFacts(pad_id=0, prefix_ids=(1,), suffix_ids=(1,))
+    for facts, longest in ((teacher.facts, 192), (around, 194)):
+        for given in (longest, longest - 1):
+            own = replace(teacher, facts=facts, longest=given)
+            answers = answers_of(own, student_tokenizer=student, student_labels=LABELS, device=CPU)
+            assert isinstance(answers, SharedPieces if given == longest else OtherPieces)
+            assert (direct_ids(own, student) is None) == (given < longest)
+
+
+def test_long_examples_reach_a_teacher_that_takes_little(tmp_path: Path) -> None:
+    student = unigram()
+    shape = TeacherConfig(architecture="bert", layers=1, hidden=8, heads=2, intermediate=8, max_length=20)
+    save_teacher(build_teacher(shape, vocabulary=student.get_vocab_size()), student, tmp_path)
+    data = pack(iter([("Angela Merkel Köln " * 30, None)]), tokenizer=student, language="en", keep_texts=True)
+    assert data.lengths.tolist() == [120]
+    answers = answers_of(load_teacher(tmp_path), student_tokenizer=student, student_labels=LABELS, device=CPU)
+    assert bool(answers(data, np.array([0])).known.all())
+
+
+@pytest.mark.parametrize("layer", [-2, -1, 0, 1])
+def test_layers_of_the_teacher(layer: int, tmp_path: Path) -> None:
+    student = unigram()
+    save_teacher(build_teacher(SHAPE, vocabulary=student.get_vocab_size()), student, tmp_path)
+    teacher = load_teacher(tmp_path)
+    check_layer(teacher, layer)
+    data = pack(iter([("Angela", None)]), tokenizer=student, language="en")
+    answers = answers_of(teacher, student_tokenizer=student, student_labels=LABELS, device=CPU, layers=(layer,))
+    assert answers(data, np.array([0])).hidden[layer].shape == (1, 1, 8)
+    for other in (-3, 2):
+        with pytest.raises(ValueError, match=rf"teacher\.layer .* -2\.\.1 \(.* 1 hidden layers\), got {other}"):
+            check_layer(teacher, other)
 
 
 def test_labels_are_checked_before_anything_is_asked(tmp_path: Path) -> None:

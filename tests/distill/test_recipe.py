@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from distill.corpora import WIKIANN_45
+from distill.expectations import expected_pairs
 from distill.recipe import Recipe, Variant, load_recipe
 
 COMMITTED = sorted((Path(__file__).resolve().parents[2] / "distill/recipes").rglob("*.toml"))
@@ -68,6 +69,14 @@ def test_the_languages_of_a_recipe() -> None:
     assert other.languages == ("fr",) and other.mixture().languages == ("de", "en")
 
 
+def test_a_mixture_is_narrowed_down_never_widened() -> None:
+    recipe = Recipe.model_validate(LEAST | {"labels": {"languages": ["de", "en"]}})
+    assert recipe.mixture(languages=("fr", "en")).languages == ("en",)
+    with pytest.raises(ValueError, match="labels.languages has none of fr, sw, got de, en"):
+        recipe.mixture(languages=("fr", "sw"))
+    assert Recipe.model_validate(LEAST).mixture(languages=("fr",)).languages == ("fr",), "all languages have labels"
+
+
 def test_labels_and_transfer_set_have_limits_of_their_own() -> None:
     labels = {"wikiann": 7, "gold": 2, "massive": 3, "together": 0.5, "balance": 4, "gold_times": 2, "joined": ["zh"]}
     transfer = {"wikiann": 70, "gold": 20, "massive": 30, "text": 40, "together": 0.25, "pieces": 9}
@@ -106,12 +115,100 @@ def test_variants_change_what_they_name_and_nothing_else(tmp_path: Path) -> None
         ({"schedule.rate": -1}, r"variant 'slow': schedule.rate: Input should be greater than 0 \(given: -1\)"),
         ({"schedule.strategy": "D5"}, r"variant 'slow': schedule.strategy: .*'D4.2' \(given: 'D5'\)"),
         ({"labels.gazetteer": "x"}, "variant 'slow': Value error, gazetteer x has no effect without mentions"),
+        ({"student.kind": "conv", "student.kernel": 4}, "student.kernel must be odd for a conv, got 4"),
+        (
+            {"student.kind": "transformer", "student.hidden": 50},
+            r"student.hidden must be a multiple of student.heads \(4\) for a transformer, got 50",
+        ),
+        (
+            {"teacher.engine": "ray", "teacher.cache": "none"},
+            "teacher.cache must be 'disk' for teacher.engine 'ray', got 'none'",
+        ),
+        (
+            {"schedule.strategy": "D3.2", "loss.alpha": 0, "loss.gamma": 0},
+            "loss.alpha, loss.gamma must not all be 0 for the joint stage of D3.2, got 0",
+        ),
+        ({"schedule.strategy": "D1", "loss.alpha": 0, "loss.gamma": 0}, "loss.alpha, loss.gamma must not all be 0"),
+        (
+            {"schedule.strategy": "D2", "loss.alpha": 0, "loss.beta": 0, "loss.gamma": 0},
+            "loss.alpha, loss.gamma, loss.beta must not all be 0 for the joint stage of D2, got 0",
+        ),
     ],
 )
 def test_a_variants_wrong_key_or_value_is_named(change: dict[str, Any], message: str) -> None:
     recipe = Recipe.model_validate(LEAST)
     with pytest.raises(ValueError, match=message):
         recipe.resolved(Variant(name="slow", set=change))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"student": {"kernel": 4, "hidden": 50, "heads": 4}},
+        {"student": {"kind": "transformer", "hidden": 52}},
+        {"teacher": {"path": "p", "engine": "ray"}},
+        {"schedule": {"strategy": "D2"}, "loss": {"alpha": 0, "gamma": 0}},
+        {"loss": {"alpha": 0, "gamma": 0}},  # no stage of D4.2 is joint
+    ],
+    ids=str,
+)
+def test_what_has_no_effect_or_fits_is_not_refused(content: dict[str, Any]) -> None:
+    Recipe.model_validate(LEAST | content)
+
+
+def test_the_strategy_of_every_variant_is_checked_when_a_recipe_is_read(tmp_path: Path) -> None:
+    without = TWO.replace('"labels.wikiann" = 5', '"student.projection" = "none"')
+    with pytest.raises(ValueError, match=r"recipe.toml: variant 'slow': student.projection is none, but strategy D4.2"):
+        load(tmp_path, without)
+    single = TWO.partition("[[variants]]")[0].replace('expect = ["slow < fast"]', "")
+    with pytest.raises(ValueError, match=r"recipe.toml: strategy D1 has no word-pieces to see"):
+        load(tmp_path, single.replace("labels = 1000", 'strategy="D1"\nrepresentation=0\nlogits=0\nlabels=0'))
+    apart = '[labels]\nlanguages=["de"]\n[evaluation]\nlanguages=["de", "fr"]\n'
+    with pytest.raises(ValueError, match=r"recipe.toml: labels.languages has none of fr, got de"):
+        load(tmp_path, single.replace("labels = 1000", 'strategy="D0"') + apart)
+
+
+def test_a_study_need_not_be_sound_before_its_variants_change_it(tmp_path: Path) -> None:
+    changed = TWO.replace('"labels.wikiann" = 5', '"student.heads" = 5').replace(
+        'name = "fast"', 'name = "fast"\nset = { "student.heads" = 10 }'
+    )
+    recipe = load(tmp_path, changed + '[student]\nkind = "transformer"\nhidden = 50\n')
+    assert [recipe.resolved(variant).student.heads for variant in recipe.variants] == [5, 10]
+
+
+NAMES = ("a", "b", "c", "mse", "mse gelu+kld", "a + 2", "x+1")
+
+
+@pytest.mark.parametrize(
+    ("order", "pairs"),
+    [
+        ("a < b", [("a", 0.0, "b")]),
+        ("a + 15 < b", [("a", 15.0, "b")]),
+        ("a+1.5<b + 3 < c", [("a", 1.5, "b"), ("b", 3.0, "c")]),
+        ("mse < mse gelu+kld", [("mse", 0.0, "mse gelu+kld")]),
+        ("mse gelu+kld + 2 < mse", [("mse gelu+kld", 2.0, "mse")]),
+        ("a + 2 < b", [("a + 2", 0.0, "b")]),  # a whole name first
+        ("a + 2 + 3 < b < x+1", [("a + 2", 3.0, "b"), ("b", 0.0, "x+1")]),
+        ("x+1 + 1 < a", [("x+1", 1.0, "a")]),
+    ],
+)
+def test_expected_orders_have_margins(order: str, pairs: list[tuple[str, float, str]]) -> None:
+    assert expected_pairs(order, NAMES) == pairs
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ("a < b + 3", "expect names 'b + 3', which is no variant"),
+        ("a + b < c", "expect names 'a + b', which is no variant"),
+        ("d + 3 < c", "expect names 'd', which is no variant"),
+        ("a + -3 < c", "expect names 'a + -3'"),
+        ("a", "expect wants orders such as 'a < b' or 'a + 2 < b', got 'a'"),
+    ],
+)
+def test_what_is_no_order_is_named(order: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        expected_pairs(order, NAMES)
 
 
 def test_every_variant_is_checked_when_a_recipe_is_read(tmp_path: Path) -> None:
@@ -123,8 +220,8 @@ def test_every_variant_is_checked_when_a_recipe_is_read(tmp_path: Path) -> None:
     ("before", "after", "message"),
     [
         ("slow < fast", "slow < quick", r"expect names 'quick', which is no variant; there are ['slow', 'fast']"),
-        ("slow < fast", "slow > fast", r"expect wants orders such as 'a < b', got 'slow > fast'"),
-        ("slow < fast", "slow", r"expect wants orders such as 'a < b', got 'slow'"),
+        ("slow < fast", "slow > fast", r"expect wants orders such as 'a < b' or 'a + 2 < b', got 'slow > fast'"),
+        ("slow < fast", "slow", r"expect wants orders such as 'a < b' or 'a + 2 < b', got 'slow'"),
         ('name = "fast"', 'name = "slow"', "variants must have different names, got ['slow', 'slow']"),
         ("[1, 2]", "[1, 1]", "seeds: Value error, seeds must differ, got [1, 1]"),
         ("[1, 2]", "[]", "seeds: "),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,10 +32,16 @@ class Recorder(nn.Module):
 
 
 def trimmed() -> Tokenizer:
-    """The student's tokenizer with a third of its pieces gone and the others in another order."""
-    pieces = [piece for piece, _ in sorted(STUDENT.get_vocab().items(), key=lambda entry: entry[1])]
-    kept = [*pieces[:3], *sorted(pieces[3:], reverse=True)[::3]]
-    return build_tokenizer([(piece, -float(at)) for at, piece in enumerate(kept)])
+    """The student's tokenizer with two thirds of its pieces gone and the others in another order."""
+    pieces = [(piece, score) for piece, score in json.loads(STUDENT.to_str())["model"]["vocab"]]
+    return build_tokenizer([*pieces[:3], *sorted(pieces[3:], reverse=True)[::3]])
+
+
+def changed(tokenizer: Tokenizer, **model: Any) -> Tokenizer:
+    """The same tokenizer with other parameters of its model."""
+    state = json.loads(tokenizer.to_str())
+    state["model"] |= model
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def test_shared_pieces_under_other_ids() -> None:
@@ -78,3 +85,31 @@ def test_pieces_are_shared_only_if_text_is_split_alike() -> None:
         "<s> $A </s>", special_tokens=[(name, around.token_to_id(name)) for name in ("<s>", "</s>")]
     )
     assert shared_ids(STUDENT, around) is not None
+
+
+def test_pieces_are_shared_only_if_words_are_cut_alike() -> None:
+    small = trimmed()
+    vocabulary = json.loads(STUDENT.to_str())["model"]["vocab"]
+    for among in (True, False):  # a score counts if the student has the piece
+        own = next(piece for piece, _ in vocabulary[3:] if (piece in small.get_vocab()) == among)
+        other = changed(STUDENT, vocab=[[piece, score - (piece == own)] for piece, score in vocabulary])
+        assert (shared_ids(small, other) is None) == among
+    assert shared_ids(STUDENT, changed(STUDENT, byte_fallback=True)) is None
+
+
+def test_word_pieces_are_shared_only_if_marked_alike() -> None:
+    bert = FAMILIES["bert"]()
+    assert shared_ids(bert, FAMILIES["bert"]()) is not None
+    assert shared_ids(bert, changed(bert, continuing_subword_prefix="@@")) is None
+    assert shared_ids(bert, changed(bert, max_input_chars_per_word=5)) is None
+
+
+def test_byte_pairs_are_shared_only_if_merged_alike() -> None:
+    roberta = FAMILIES["roberta"]()
+    model = json.loads(roberta.to_str())["model"]
+    merges, vocabulary = model["merges"], model["vocab"]
+    more = changed(roberta, merges=[["a", "b"], *merges], vocab=vocabulary | {"ab": len(vocabulary)})
+    assert shared_ids(roberta, more) is not None, "the student does not have what the other merge makes"
+    assert shared_ids(more, roberta) is None
+    assert shared_ids(roberta, changed(roberta, merges=merges[::-1])) is None, "th e before t h"
+    assert shared_ids(roberta, changed(roberta, merges=merges[1:])) is None

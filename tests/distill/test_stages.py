@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +11,7 @@ from toydata import random_packed
 from distill.alignment import Targets
 from distill.batches import Batch
 from distill.dataset import LABELS
-from distill.recipe import Recipe, Strategy
+from distill.recipe import Recipe, Strategy, Variant
 from distill.stages import TOP_DOWN, Step, plan
 from distill.students import Kind, Student, StudentConfig
 from distill.training import Schedule, train
@@ -23,6 +22,7 @@ ALL = ("head", "projection", "encoder", "embedding")
 LOSS = {"imitation": "kl", "temperature": 2.0, "likeness": "kld", "alpha": 0.5, "beta": 3.0, "gamma": 0.25}
 JOINT = Objective(0.5, 3.0, 0.25, imitation="kl", temperature=2.0, likeness="kld", layer=2)
 REPRESENTATION = Objective(representation=1.0, likeness="kld", layer=2)
+WITHOUT = Objective(0.5, 0.0, 0.25, imitation="kl", temperature=2.0)  # the rest of JOINT has no effect
 LOGITS = Objective(logits=1.0, imitation="kl", temperature=2.0)
 HARD = Objective(labels=1.0)
 TOTAL = 2_100_000 + 4_000_001 + 1_999_999
@@ -49,22 +49,20 @@ def outline(strategy: str, **more: Any) -> list[tuple[str, tuple[str, ...], Obje
 def test_strategies_without_stages() -> None:
     for strategy in ("D0", "D0-S"):
         assert outline(strategy) == [("labels", ALL, HARD, "labelled")]
-    assert outline("D1") == [("joint", ALL, replace(JOINT, representation=0.0), "everything")]
+    assert outline("D1") == [("joint", ALL, WITHOUT, "everything")]
     assert outline("D2") == [("joint", ALL, JOINT, "everything")]
 
 
 def test_strategies_with_stages() -> None:
     first = ("representation", ALL[1:], REPRESENTATION, "unlabelled")
-    without = replace(JOINT, representation=0.0)
-    assert outline("D3.1") == [first, ("joint", ALL, without, "everything")]
+    assert outline("D3.1") == [first, ("joint", ALL, WITHOUT, "everything")]
     assert outline("D4.1") == [first, ("logits", ALL, LOGITS, "unlabelled"), ("labels", ALL, HARD, "labelled")]
 
 
 def test_gradual_unfreezing_goes_from_the_top_down() -> None:
     first = ("representation", ALL[1:], REPRESENTATION, "unlabelled")
-    without = replace(JOINT, representation=0.0)
     layers = [("head",), ("head", "projection"), ("head", "projection", "encoder"), ALL]
-    assert outline("D3.2") == [first, *(("joint", thawed, without, "everything") for thawed in layers)]
+    assert outline("D3.2") == [first, *(("joint", thawed, WITHOUT, "everything") for thawed in layers)]
     assert outline("D4.2") == [
         first,
         *(("logits", thawed, LOGITS, "unlabelled") for thawed in layers),
@@ -93,6 +91,37 @@ def test_each_stage_has_its_pieces_rate_and_judge() -> None:
     for strategy in ("D0", "D0-S", "D1", "D2"):
         assert [(step.rate, step.judge) for step in plan(recipe(strategy))] == [(3e-3, "f1")]
     assert [step.pieces for step in plan(recipe("D3.1"))] == [2_100_000, 4_000_001 + 1_999_999]
+
+
+IDLE = {
+    "loss.likeness": "mse", "teacher.layer": 1, "loss.imitation": "hard", "loss.temperature": 3.0, "loss.beta": 9.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("strategy", "loss", "touched"),
+    [
+        ("D0-S", {}, set()),
+        ("D1", {}, {"loss.imitation", "loss.temperature"}),
+        ("D1", {"loss.gamma": 0.0}, set()),
+        ("D1", {"loss.imitation": "mse"}, {"loss.imitation"}),
+        ("D2", {}, set(IDLE)),
+        ("D2", {"loss.beta": 0.0}, {"loss.imitation", "loss.temperature", "loss.beta"}),
+        ("D3.1", {"loss.imitation": "mse"}, {"loss.likeness", "teacher.layer", "loss.imitation"}),
+        ("D4.2", {}, set(IDLE) - {"loss.beta"}),
+    ],
+)
+def test_a_value_without_effect_changes_no_step(strategy: str, loss: dict[str, Any], touched: set[str]) -> None:
+    own = recipe(strategy).resolved(Variant(name="own", set=loss))
+    changed = {
+        key for key, value in IDLE.items() if plan(own.resolved(Variant(name="other", set={key: value}))) != plan(own)
+    }
+    assert changed == touched
+
+
+def test_a_student_of_one_language_needs_labels_of_it() -> None:
+    with pytest.raises(ValueError, match="labels.languages has none of fr, got de, en, ru"):
+        plan(recipe("D0").resolved(Variant(name="D0", set={"evaluation.languages": ("de", "fr")})))
 
 
 def test_later_steps_of_a_stage_are_longer() -> None:

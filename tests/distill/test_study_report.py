@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from toydata import Toy
 
+from distill import study_plots
 from distill.study_report import Results, compare, mean_and_spread, write_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -99,12 +100,103 @@ def test_expected_orders_with_interval_and_verdict(tmp_path: Path) -> None:
     text = report(tmp_path, content(*LOW, *HIGH, *equal, expect=("low < high", "high<low", "low < equal")))
     table = rows(text, "## Expected orders")
     half = 4.30 / math.sqrt(3)  # t at 2 degrees of freedom times 1 / sqrt(3)
-    assert table[0] == ["expected", "difference", "95 % interval", "seeds", "verdict"]
-    assert table[1] == ["low < high", "+3.00", f"{3 - half:+.2f} to {3 + half:+.2f}", "3", "holds"]
-    assert table[1][2] == "+0.52 to +5.48"
-    assert table[2] == ["high < low", "-3.00", "-5.48 to -0.52", "3", "does not hold"]
+    assert table[0] == ["expected", "margin", "difference", "95 % interval", "seeds", "verdict"]
+    assert table[1] == ["low < high", "0", "+3.00", f"{3 - half:+.2f} to {3 + half:+.2f}", "3", "holds"]
+    assert table[1][3] == "+0.52 to +5.48"
+    assert table[2] == ["high < low", "0", "-3.00", "-5.48 to -0.52", "3", "does not hold"]
     # Differences 1, -1, 0.5: mean 1/6, standard deviation 1.0408.
-    assert table[3] == ["low < equal", "+0.17", "-2.42 to +2.75", "3", "holds, within the noise of the seeds"]
+    assert table[3] == ["low < equal", "0", "+0.17", "-2.42 to +2.75", "3", "holds, within the noise of the seeds"]
+
+
+def test_an_order_with_a_margin_holds_above_it(tmp_path: Path) -> None:
+    """The difference is 3, its interval 2.48 to either side."""
+    orders = ("low + 0.5 < high", "low + 2.9 < high", "low + 3 < high", "low + 5.6 < high", "high + 1 < low")
+    table = rows(report(tmp_path, content(*LOW, *HIGH, expect=orders)), "## Expected orders")[1:]
+    assert [row[:3] for row in table[:2]] == [["low < high", "0.5", "+3.00"], ["low < high", "2.9", "+3.00"]]
+    assert [row[-1] for row in table] == [
+        "holds", "holds, within the noise of the seeds", "does not hold, within the noise of the seeds",
+        "does not hold", "does not hold",
+    ]  # fmt: skip
+    one = content(LOW[0], HIGH[0], expect=("low + 1.9 < high", "low + 2.1 < high"))
+    assert [row[-1] for row in rows(report(tmp_path, one), "## Expected orders")[1:]] == ["holds", "does not hold"]
+
+
+def test_a_language_without_gold_spans_is_not_the_worst(tmp_path: Path) -> None:
+    def without(which: str, worst: list[Any] | None, **f1: float) -> dict[str, Any]:
+        part = {"macro_f1": 50.0, "std": 1.0, "worst": worst, "f1": f1}
+        return run(which, 1, 1, 1, test={"all": part, "unseen": part, "confusion": LOW[0]["test"]["confusion"]})
+
+    runs = [
+        without("some", ["de", 50.0], de=50.0, en=60.0, xx=0.0),
+        without("zero", ["yy", 0.0], de=50.0, xx=0.0, yy=0.0),
+        without("none", None, xx=0.0),
+    ]
+    table = rows(report(tmp_path, content(*runs)))
+    assert [row[6] for row in table[1:]] == ["de 50.0", "yy 0.0", "-"]
+
+
+TAUGHT = {"dev": scores(de=80, en=82), "test": scores(de=70, en=74), "gold": scores(news=66, mail=64)}
+
+
+def test_the_teacher_stands_above_its_students(tmp_path: Path) -> None:
+    taught = content(*LOW, *HIGH) | {"teacher": TAUGHT | {"parameters": 9_870_000}}
+    text = report(tmp_path, taught, {"student-low-1": {"1x32": 1.0, "32x32": 2.0}})
+    head, teacher, low, _ = rows(text)
+    assert teacher == ["teacher", "-", "81.00", "72.00", "71.00", "2.00", "de 70.0", "9.87M", "65.00", "-", "-"]
+    assert low[:2] == ["low", "3"] and len(head) == len(teacher) == len(low)
+    assert rows(text, "## By language") == [
+        ["language", "teacher", "low", "high"], ["de", "70.0", "52.0", "55.0"], ["en", "74.0", "62.0", "65.0"],
+    ]  # fmt: skip
+    assert rows(text, "## By gold source") == [
+        ["source/language", "teacher", "low", "high"], ["mail", "64.0", "-", "-"], ["news", "66.0", "-", "42.0"],
+    ]  # fmt: skip
+    assert "high (best on dev), all seeds" in text, "the teacher is no variant"
+    unknown = rows(report(tmp_path, content(*LOW) | {"teacher": {part: TAUGHT[part] for part in ("dev", "test")}}))
+    assert unknown[1][7] == "-", "nobody has counted its parameters"
+
+
+def test_gold_has_its_column_and_table_wherever_a_run_has_it(tmp_path: Path) -> None:
+    text = report(tmp_path, content(*LOW, *HIGH))
+    assert rows(text, "## By gold source") == [["source/language", "low", "high"], ["news", "-", "42.0"]]
+    partly = [HIGH[0], {key: value for key, value in HIGH[1].items() if key != "gold"}]
+    text = report(tmp_path, content(*partly))
+    assert [row[-1] for row in rows(text)] == ["gold test", "-"], "not of every seed"
+    assert "## By gold source" not in report(tmp_path, content(*LOW))
+
+
+def plotted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The axes of each plot by its file's name, as the plots are written."""
+    found: dict[str, Any] = {}
+    original = study_plots._write
+
+    def write(figure: Any, path: Path) -> str:
+        found[path.name] = figure.axes[0]
+        return original(figure, path)
+
+    monkeypatch.setattr(study_plots, "_write", write)
+    return found
+
+
+def test_every_line_is_drawn_in_a_look_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = plotted(monkeypatch)
+    many = [run(f"{x} kind{kind}", 1, x + kind, x, x=float(x), steps=STEPS) for kind in range(8) for x in (10, 20)]
+    report(tmp_path, content(*many))
+    lines = axes["variants.png"].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 8
+    assert [text.get_text() for text in axes["variants.png"].get_legend().get_texts()] == [f"kind{k}" for k in range(8)]
+    lines = axes["steps.png"].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 16
+
+
+def test_the_teacher_is_a_dashed_line_over_an_x_axis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = plotted(monkeypatch)
+    along = [one | {"x": 10.0 + (one["variant"] == "high")} for one in [*LOW, *HIGH]]
+    report(tmp_path, content(*along) | {"teacher": TAUGHT})
+    (line,) = [one for one in axes["variants.png"].get_lines() if one.get_label() == "teacher"]
+    assert line.get_linestyle() == "--" and set(line.get_ydata()) == {72.0}
+    assert [text.get_text() for text in axes["variants.png"].get_legend().get_texts()] == ["teacher"]
+    report(tmp_path, content(*LOW, *HIGH) | {"teacher": TAUGHT})
+    assert not axes["variants.png"].get_lines(), "bars have no x axis"
 
 
 def test_chains_are_taken_apart_and_what_was_not_run_is_said(tmp_path: Path) -> None:
@@ -114,7 +206,7 @@ def test_chains_are_taken_apart_and_what_was_not_run_is_said(tmp_path: Path) -> 
     table = rows(text, "## Expected orders")[1:]
     assert [row[0] for row in table] == ["low < never", "never < high", "low < high"]
     assert [row[-1] for row in table] == ["not run", "not run", "holds"]
-    assert table[2] == ["low < high", "+2.00", "-", "1", "holds"], "one seed in common has no interval"
+    assert table[2] == ["low < high", "0", "+2.00", "-", "1", "holds"], "one seed in common has no interval"
     missing = "low (seed 3), never (seed 1), never (seed 2), never (seed 3), high (seed 2), high (seed 3)"
     assert f"**6 runs are missing:** {missing}." in text
 
@@ -196,7 +288,7 @@ def test_a_real_run_is_reported(toy: Toy) -> None:
     variants = [{"name": "D0", "set": {"schedule.strategy": "D0"}}, {"name": "staged"}]
     toy.run({"variants": variants, "expect": ["D0 < staged"], "student.minimum_count": 1})
     text = write_report(toy.root / "out", toy.root / "out").read_text(encoding="utf-8")
-    assert [row[0] for row in rows(text)] == ["variant", "D0", "staged"]
+    assert [row[0] for row in rows(text)] == ["variant", "teacher", "D0", "staged"]
     assert [row[1] for row in rows(text, "## After each step")][1:] == ["representation", "logits", "labels"]
     assert rows(text, "## Expected orders")[1][0] == "D0 < staged" and "## Vocabulary" in text
     assert [row[0] for row in rows(text, "## By language")] == ["language", "de", "en"]

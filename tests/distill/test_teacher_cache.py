@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from toydata import random_packed
 
+from distill import teacher_cache
 from distill.alignment import SharedPieces
 from distill.batches import epoch_batches, gather
-from distill.dataset import Packed
+from distill.dataset import Packed, select
 from distill.teacher_cache import Mode, TargetSource, teacher_targets
 
 CPU = torch.device("cpu")
@@ -37,7 +39,7 @@ class Teacher(nn.Module):
         self.calls += 1
         if self.calls == self.dies_at:
             raise Killed
-        place = torch.arange(input_ids.shape[1]) / 8
+        place = torch.arange(input_ids.shape[1]) / 9
         states = [(input_ids + place)[..., None] * torch.arange(1, width + 1) / 16 for width in (7, 3, 4)]
         return SimpleNamespace(logits=states[0], hidden_states=tuple(states[1:]) if output_hidden_states else None)
 
@@ -62,8 +64,25 @@ def test_every_mode_gives_the_same(tmp_path: Path, layers: tuple[int, ...]) -> N
     assert len(live) == len(disk) == len(memory) and len(live) % (1 + len(layers)) == 0
     for one, other, third in zip(live, disk, memory, strict=True):
         assert one.dtype == other.dtype == torch.float32
-        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)
-        assert torch.equal(other, third)
+        assert torch.equal(one, other) and torch.equal(other, third)
+    exact = SharedPieces(Teacher(), device=CPU)(DATA, np.array([7])).logits  # not of fp16
+    assert not torch.equal(exact, exact.half().float()), "so that rounding shows"
+
+
+@pytest.mark.parametrize("texts", [None, tuple("abcdefghij")])
+def test_a_slice_is_selected_as_its_mask_is_without_a_copy(texts: tuple[str, ...] | None) -> None:
+    data = replace(DATA, texts=texts)
+    for low, high in ((0, 10), (0, 0), (2, 7), (9, 10), (7, 2), (4, 99), (None, 3), (-2, None)):
+        chosen = np.zeros(len(data), dtype=np.bool_)
+        chosen[low:high] = True
+        one, other = select(data, slice(low, high)), select(data, chosen)
+        for name in ("ids", "tags", "offsets", "language"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == getattr(other, name).dtype
+        assert one.texts == other.texts and one.languages == other.languages
+    assert np.shares_memory(select(data, slice(2, 7)).ids, data.ids)
+    with pytest.raises(ValueError, match="the slice must have no step, got 2"):
+        select(data, slice(0, 10, 2))
 
 
 def test_shards_hold_fp16_and_whole_examples(tmp_path: Path) -> None:
@@ -91,6 +110,15 @@ def test_the_teacher_runs_once_until_it_or_the_data_change(tmp_path: Path) -> No
         targets(teacher, tmp_path, **change)
         assert teacher.calls > before
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_other_answers_of_the_same_teacher_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert teacher_cache.ANSWERS_VERSION == 1
+    targets(Teacher(), tmp_path)
+    monkeypatch.setattr(teacher_cache, "ANSWERS_VERSION", 2)
+    teacher = Teacher()
+    targets(teacher, tmp_path)
+    assert teacher.calls and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_broken_run_goes_on_with_the_next_shard(tmp_path: Path) -> None:

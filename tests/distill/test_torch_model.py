@@ -8,6 +8,7 @@ from distill.dataset import LABELS
 from distill.students import Student, StudentConfig
 from distill.teachers import TeacherConfig, build_teacher
 from distill.torch_model import TorchModel, torch_tagger
+from onoma.bundle import TokenizerFacts
 
 TEXT = "Ada Byron works for Nordbank in Port Alto. Omar left (1805)."
 
@@ -24,12 +25,28 @@ def models(vocabulary: int) -> list[torch.nn.Module]:
 def test_a_window_has_the_same_emissions_alone_and_among_others() -> None:
     inputs = [np.array(ids, dtype=np.int64) for ids in ([3, 4, 5, 6], [7], [8, 9])]
     for model in models(20):
-        behind = TorchModel(model)
+        behind = TorchModel(model, facts=TokenizerFacts(pad_id=0))
         together = behind.infer(inputs)
         assert [rows.shape for rows in together] == [(4, 7), (1, 7), (2, 7)]
         for ids, rows in zip(inputs, together, strict=True):
             np.testing.assert_allclose(behind.infer([ids])[0], rows, atol=1e-5)
         assert behind.infer([]) == []
+
+
+def test_pieces_around_a_window_and_other_columns() -> None:
+    asked: list[torch.Tensor] = []
+
+    class Echo(torch.nn.Linear):
+        def forward(self, ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            asked.append(ids * attention_mask - 1 + attention_mask)
+            return ids[..., None] + torch.arange(3) / 10
+
+    facts = TokenizerFacts(pad_id=9, prefix_ids=(1, 2), suffix_ids=(3,))
+    behind = TorchModel(Echo(1, 1), facts=facts, columns=torch.tensor([2, 0, 1]))
+    rows = behind.infer([np.array([5, 6]), np.array([7])])
+    assert asked[0].tolist() == [[1, 2, 5, 6, 3], [1, 2, 7, 3, -1]]
+    np.testing.assert_allclose(rows[0], [[5.2, 5.0, 5.1], [6.2, 6.0, 6.1]], rtol=1e-6)
+    np.testing.assert_allclose(rows[1], [[7.2, 7.0, 7.1]], rtol=1e-6)
 
 
 def test_the_tagger_answers_texts(tokenizer: Tokenizer) -> None:

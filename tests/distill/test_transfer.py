@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,17 +56,20 @@ def centre(logits: Tensor) -> Tensor:
 
 
 def by_hand(student: Table, teacher: Fixed, batch: Batch, chosen: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    """Labels', representation's and logits' part of eq. 7, piece by piece; targets (40, 3) of the representation."""
+    """Labels', representation's and logits' part of eq. 7, piece by piece; targets (40, 3) of the representation.
+
+    Of pieces that are not chosen (40,) only the labels count.
+    """
     labels, likeness, logits = [], [], []
     for row_ids, row_tags in zip(batch.ids.tolist(), batch.tags.tolist(), strict=True):
         for piece, tag in zip(row_ids, row_tags, strict=True):
-            if not chosen[piece]:
-                continue
             own = student.table.weight[piece]
-            logits.append(0.5 * ((centre(own) - centre(teacher.table[piece])) ** 2).sum())
-            likeness.append(((student.states.weight[piece] - targets[piece]) ** 2).sum() / 3)
             if tag >= 0:
                 labels.append(-own.log_softmax(dim=-1)[tag])
+            if not chosen[piece]:
+                continue
+            logits.append(0.5 * ((centre(own) - centre(teacher.table[piece])) ** 2).sum())
+            likeness.append(((student.states.weight[piece] - targets[piece]) ** 2).sum() / 3)
     return tuple(sum(part, torch.zeros(())) / max(1, len(part)) for part in (labels, likeness, logits))
 
 
@@ -95,7 +99,7 @@ def test_targets_are_standardised_by_dimension(batch: Batch) -> None:
 
 
 @BATCHES
-def test_only_chosen_pieces_count(batch: Batch) -> None:
+def test_the_teacher_is_imitated_on_chosen_pieces_and_all_labels_count(batch: Batch) -> None:
     student, teacher = Table(), Fixed()
     chosen = torch.zeros(40, dtype=torch.bool)
     chosen[batch.ids[0, ::2]] = True
@@ -105,9 +109,58 @@ def test_only_chosen_pieces_count(batch: Batch) -> None:
     torch.testing.assert_close(loss, 2 * labels + 3 * likeness + 0.5 * logits)
     loss.backward()
     learned = {piece for piece in range(40) if student.table.weight.grad[piece].any()}  # type: ignore[index]
-    assert learned == set(batch.ids.flatten().tolist()) & set(chosen.nonzero().flatten().tolist())
+    of_teacher = set(batch.ids.flatten().tolist()) & set(chosen.nonzero().flatten().tolist())
+    assert learned == of_teacher | set(batch.ids[batch.tags >= 0].tolist())
     none = JointLoss(joint.objective, teacher, chosen=torch.zeros(40, dtype=torch.bool))(student, batch)
-    assert float(none.detach()) == 0
+    torch.testing.assert_close(none, 2 * labels)
+
+
+PARTS = {
+    "mse": Objective(logits=1.0),
+    "kl": Objective(logits=1.0, imitation="kl", temperature=2.0),
+    "hard": Objective(logits=1.0, imitation="hard"),
+    "representation": Objective(representation=1.0, layer=2),
+    "kld": Objective(representation=1.0, layer=2, likeness="kld"),
+}
+
+
+def silent(teacher: Fixed, pieces: list[int]) -> Fixed:
+    """The same teacher without an opinion of some pieces."""
+    teacher.table[pieces], teacher.states[pieces] = torch.nan, torch.nan
+    return teacher
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_where_the_teacher_has_no_opinion_nothing_is_imitated(part: str) -> None:
+    batch = gather(DATA, np.array([1, 4]))
+    student, standard = Table(), torch.tensor([[1.0, -2.0, 0.5], [2.0, 0.25, 4.0]])
+    quiet = sorted(set(batch.ids[:, ::2].flatten().tolist()))
+    heard = torch.ones(40, dtype=torch.bool)
+    heard[quiet] = False
+    want = JointLoss(PARTS[part], Fixed(), standard=standard, chosen=heard)(student, batch)
+    want.backward()
+    gradients = [weight.grad for weight in student.parameters()]
+    assert float(want.detach()) != 0
+    other = Table()
+    got = JointLoss(PARTS[part], silent(Fixed(), quiet), standard=standard)(other, batch)
+    got.backward()
+    assert torch.equal(got, want)
+    for one, two in zip(gradients, other.parameters(), strict=True):
+        assert (one is None and two.grad is None) or torch.equal(one, two.grad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_batch_without_any_opinion_gives_zero(part: str) -> None:
+    batch = gather(DATA, np.array([1, 4]))
+    student, teacher = Table(), silent(Fixed(), list(range(40)))
+    standard = torch.tensor([[1.0, -2.0, 0.5], [2.0, 0.25, 4.0]])
+    loss = JointLoss(PARTS[part], teacher, standard=standard)(student, batch)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    learned = student.states if PARTS[part].representation else student.table
+    assert learned.weight.grad is not None and not learned.weight.grad.any()
+    labels = JointLoss(replace(PARTS[part], labels=1.0), teacher, standard=standard)(student, batch)
+    torch.testing.assert_close(labels, supervised_loss(student, batch))
 
 
 @BATCHES

@@ -138,12 +138,13 @@ class Toy:
         return write_recipe(self.root / "recipe.toml", content)
 
     def run(self, changes: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-        """The results; `new` counts the artefacts that it made, by kind."""
+        """The results; `new` counts the artefacts that it made for students, by kind."""
         before = self.artefacts()
         path = self.write(changes or {})
         read_split.cache_clear()
         results = run_recipe(path, out=self.root / "out", place=options.pop("place", self.place), **options)
         new = Counter(name.partition("-")[0] for name in self.artefacts() - before)
+        del new["teacher"]  # its scores
         return results | {"new": dict(new)}
 
     def artefacts(self) -> set[str]:

@@ -249,3 +249,16 @@ def test_a_damaged_bundle_is_neither_loaded_nor_updated(student: Path, tmp_path:
 
 def test_export_error_is_an_onoma_error() -> None:
     assert issubclass(ExportError, OnomaError)
+
+
+def test_a_fault_at_the_last_position_is_found(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = export.bundle.OnnxModel.infer
+
+    def faulty(self: Any, inputs: list[np.ndarray]) -> Any:
+        return [rows + (np.arange(len(rows)) == 61)[:, None] for rows in original(self, inputs)]
+
+    monkeypatch.setattr(export.bundle.OnnxModel, "infer", faulty)
+    with pytest.raises(ExportError, match="fp32 export differs from torch by"):
+        export_teacher(checkpoint("bert"), tmp_path / "bundle", **LOOSE)

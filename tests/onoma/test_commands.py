@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
@@ -113,6 +114,26 @@ def test_a_missing_command_is_listed(onoma: Onoma) -> None:
     status, _, err = onoma("absent", "--any", "thing", "--help")
     assert status == 2
     assert "onoma absent: (not available) No module named 'no_such_package'" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError(name="ray"), "onoma absent: ray is not installed; see the extras in README.md\n"),
+        (ModuleNotFoundError("the ray engine needs Ray"), "onoma absent: the ray engine needs Ray\n"),
+    ],
+)
+def test_a_missing_library_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, message: str
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        raise error
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(command="absent", run=run)
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+    assert cli.main([]) == 2
+    assert capsys.readouterr().err == message
 
 
 def test_needs_names_the_extra() -> None:
