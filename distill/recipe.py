@@ -47,7 +47,7 @@ class Labels(Part):
 
 
 class Transfer(Part):
-    """The transfer set, D_u: labelled sentences without their labels, and plain text. D_l joins it."""
+    """The transfer set, D_u: labelled sentences without their labels, and plain text; D_l itself where both are 0."""
 
     wikiann: int | None = Field(default=None, ge=0, description="WikiANN sentences of each language (all)")
     gold: int = Field(default=0, ge=0, description="sentences of each gold source and language")
