@@ -17,6 +17,7 @@ from distill.console import console
 from distill.dataset import NO_TAG, Packed, concatenate
 from distill.evaluation import evaluate
 from distill.files import write_json
+from distill.losses import label_loss
 from distill.mixture import Mixture, data_hashes, data_licences, labelled, unlabelled
 from distill.students import (
     WEIGHTS_FILE,
@@ -30,11 +31,10 @@ from distill.teachers import (
     init_embeddings,
     masked_language_loss,
     save_teacher,
-    tagging_loss,
 )
 from distill.tokenizer import MASK
 from distill.torch_model import torch_tagger
-from distill.training import Evaluate, LossFunction, Schedule, choose_device, train
+from distill.training import Evaluate, LossFunction, Schedule, accelerator_for, choose_device, train
 from distill.transfer import TutoredLoss
 from distill.vectors import piece_vectors
 from onoma.bundle import sha256
@@ -86,9 +86,12 @@ def run_teacher(
     :param body: a pretrained encoder to start from, with a new vocabulary.
     :param start: a checkpoint of an earlier run of this very shape to go on from.
     :param tutor: a trained student of the same vocabulary whose distribution joins the labels in fine-tuning.
+    :raises ValueError: if accelerate or torchrun has started several processes.
     """
     began = time.monotonic()
     device = choose_device(device_name)
+    if (processes := accelerator_for(device).num_processes) > 1:
+        raise ValueError(f"a teacher is trained by one process, got {processes}; `onoma distill run` takes several")
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     vocabulary = tokenizer.get_vocab_size()
     data = labelled(mixture, tokenizer_path=tokenizer_path, cache=cache)
@@ -121,7 +124,8 @@ def run_teacher(
     if tutor is None:
 
         def loss(module: nn.Module, batch: Batch) -> Tensor:
-            return tagging_loss(module, batch.ids, batch.tags)
+            logits = module(input_ids=batch.ids, attention_mask=batch.mask).logits
+            return label_loss(logits.float(), batch.tags)
 
     else:
         loss = TutoredLoss(load_student(tutor), weight=tutor_weight)

@@ -134,12 +134,6 @@ def save_teacher(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> 
     temporary.rmdir()
 
 
-def tagging_loss(model: nn.Module, ids: Tensor, tags: Tensor) -> Tensor:
-    """Mean cross-entropy over all pieces of (B, T) tags."""
-    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-    return F.cross_entropy(logits.flatten(0, 1).float(), tags.flatten())
-
-
 def masked_language_loss(
     model: PreTrainedModel, ids: Tensor, *, mask_id: int, share: float = 0.2, negatives: int = 4096
 ) -> Tensor:

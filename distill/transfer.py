@@ -88,11 +88,6 @@ class JointLoss:
         return None if bool(mask.all()) else mask
 
 
-def supervised_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Cross-entropy on the labels alone."""
-    return label_loss(model(batch.ids, batch.mask), batch.tags)
-
-
 class TutoredLoss:
     """Cross-entropy of a Transformer on labels and on a smaller tutor's distribution (Furlanello et al. 2018, BAN).
 

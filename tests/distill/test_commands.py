@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import AutoModelForTokenClassification
 
 import distill.commands
 import distill.measuring_commands
+import distill.pipeline
 from distill.corpora import read_split
 from distill.evaluation import evaluate
 from distill.gazetteer import read_gazetteer
@@ -206,6 +208,15 @@ def test_a_teacher_learns_from_a_student_that_came_back_from_a_bundle(runs: Path
     assert facts["tutor"] == sha256(tmp_path / "tutor/model.safetensors") and facts["tutor_weight"] == 0.7
     assert facts["start"] == sha256(runs / "teacher/model.safetensors")
     assert record(runs / "teacher")["tutor"] is record(runs / "teacher")["start"] is None
+
+
+def test_a_teacher_is_not_trained_by_several_processes(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill.pipeline, "accelerator_for", lambda _: SimpleNamespace(num_processes=2))
+    with pytest.raises(ValueError, match="trained by one process, got 2"):
+        teach(runs / "tokenizer.json", tmp_path / "teacher", "--tokens", 1_000)
+    assert not (tmp_path / "teacher").exists()
 
 
 def test_a_teacher_with_other_labels_is_refused(runs: Path, tmp_path: Path) -> None:

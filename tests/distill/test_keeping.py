@@ -13,9 +13,9 @@ from toydata import random_packed
 from distill.batches import Batch
 from distill.dataset import LABELS
 from distill.keeping import Keep, Keeper, mean_weights
+from distill.losses import label_loss
 from distill.students import Student, StudentConfig
 from distill.training import Schedule, train
-from distill.transfer import supervised_loss
 
 DATA = random_packed([5, 3, 8, 5, 1, 3, 8, 2, 6, 4] * 4)
 SCHEDULE = Schedule(tokens=900, batch_tokens=24, learning_rate=1e-2)
@@ -134,7 +134,7 @@ class Run:
             steps += 1
             if steps == stop_at:
                 raise Killed
-            return supervised_loss(model, batch)
+            return label_loss(model(batch.ids, batch.mask), batch.tags)
 
         settings: dict[str, Any] = {
             "schedule": SCHEDULE,

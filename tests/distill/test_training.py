@@ -16,6 +16,7 @@ from toydata import random_packed
 
 from distill.batches import Batch, epoch_batches
 from distill.dataset import LABELS, Packed
+from distill.losses import label_loss
 from distill.students import Student, StudentConfig
 from distill.training import (
     Schedule,
@@ -27,7 +28,6 @@ from distill.training import (
     fingerprint,
     train,
 )
-from distill.transfer import supervised_loss
 
 LENGTHS = [5, 3, 8, 5, 1, 3, 8, 2, 6, 4] * 4
 SCHEDULE = Schedule(tokens=1200, batch_tokens=24, learning_rate=1e-2)
@@ -52,7 +52,7 @@ def run(folder: Path, *, data: Packed | None = None, stop_at: int | None = None,
         steps += 1
         if steps == stop_at:
             raise Killed
-        return supervised_loss(model, batch)
+        return label_loss(model(batch.ids, batch.mask), batch.tags)
 
     options = {"schedule": SCHEDULE, "checkpoint_minutes": 0, "device": CPU, **options}
     return train(build(), random_packed(LENGTHS) if data is None else data, loss, folder=folder, **options)
@@ -165,7 +165,7 @@ def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(tmp_path: Path) -> N
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         nonlocal steps
         steps += 1
-        return supervised_loss(model, batch) * (float("nan") if steps == 5 else 1)
+        return label_loss(model(batch.ids, batch.mask), batch.tags) * (float("nan") if steps == 5 else 1)
 
     with pytest.raises(FloatingPointError, match="train diverged: loss nan.*at step 5"):
         train(
@@ -195,7 +195,7 @@ import torch
 from test_training import LENGTHS, SCHEDULE, CPU, build
 from toydata import random_packed
 from distill.training import train
-from distill.transfer import supervised_loss
+from distill.losses import label_loss
 
 rank, out = int(os.environ["RANK"]), Path(sys.argv[1])
 
@@ -207,7 +207,7 @@ def go(name, stop_at=0):
         seen.append(batch.index.tolist())
         if rank == 1 and len(seen) == stop_at:
             os._exit(3)  # a process that dies without a word
-        return supervised_loss(model, batch)
+        return label_loss(model(batch.ids, batch.mask), batch.tags)
 
     def score(model):  # the processes do not agree; the first one's word must count
         value = float(model.head.weight.sum() * 1e4) % 1

@@ -13,8 +13,8 @@ from toydata import random_packed
 from distill.alignment import Targets
 from distill.batches import Batch, gather
 from distill.dataset import concatenate, untagged
-from distill.losses import hard_loss, kl_loss
-from distill.transfer import JointLoss, Objective, TutoredLoss, supervised_loss
+from distill.losses import hard_loss, kl_loss, label_loss
+from distill.transfer import JointLoss, Objective, TutoredLoss
 
 DATA = random_packed([3, 5, 3, 2, 5, 4])
 BOTH = concatenate([DATA, untagged(DATA)])
@@ -160,7 +160,7 @@ def test_a_batch_without_any_opinion_gives_zero(part: str) -> None:
     learned = student.states if PARTS[part].representation else student.table
     assert learned.weight.grad is not None and not learned.weight.grad.any()
     labels = JointLoss(replace(PARTS[part], labels=1.0), teacher, standard=standard)(student, batch)
-    torch.testing.assert_close(labels, supervised_loss(student, batch))
+    torch.testing.assert_close(labels, label_loss(student(batch.ids, batch.mask), batch.tags))
 
 
 @BATCHES
@@ -172,7 +172,7 @@ def test_other_imitations_and_labels_alone(batch: Batch) -> None:
     hard = JointLoss(Objective(logits=1.0, imitation="hard"), teacher)(student, batch)
     torch.testing.assert_close(hard, hard_loss(output, target))
     alone = JointLoss(Objective(labels=1.0), None)(student, batch)
-    torch.testing.assert_close(alone, supervised_loss(student, batch))
+    torch.testing.assert_close(alone, label_loss(student(batch.ids, batch.mask), batch.tags))
 
 
 @pytest.mark.parametrize("objective", [Objective(logits=1.0), Objective(representation=1.0)])
