@@ -12,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")  # no display needed
 
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def plot_variants(results: Results, out: Path) -> str | None:
                 axes.scatter([places[name]] * len(figures), figures, color=colour, s=12)
         if results.teacher:
             axes.axhline(results.teacher["test"]["all"]["macro_f1"], color="grey", linestyle="--", label="teacher")
-        axes.set_xscale("symlog", linthresh=max(1, min(x for x in places.values() if x)))
+        _scale(axes, sorted({x for x in places.values() if x is not None}))
         axes.set_xlabel(results.content["recipe"]["x_label"])
         if repeated or results.teacher:
             axes.legend(frameon=False)
@@ -90,9 +91,23 @@ def plot_tradeoff(results: Results, out: Path) -> str | None:
         colour = kinds.setdefault(name.split()[0], _COLOURS[len(kinds) % len(_COLOURS)])
         axes.scatter([x], [y], s=parameters / 3e4, color=colour, alpha=0.6)
         axes.annotate(name, (x, y), fontsize=7, xytext=(4, 4), textcoords="offset points")
+    axes.margins(x=0.2, y=0.1)  # room for the names
     axes.set_xlabel("ms for one text of 32 word-pieces (1 thread)")
     axes.set_ylabel("macro F1, test")
     return _write(figure, out / "tradeoff.png")
+
+
+def _scale(axes: Axes, places: list[float]) -> None:
+    """A logarithmic x axis, with a stretch down to 0 where something stands there, and a tick at every place."""
+    least = min((x for x in places if x > 0), default=1.0)
+    if places[0] > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(places[0] / 1.2, places[-1] * 1.2)
+    else:
+        axes.set_xscale("symlog", linthresh=least)
+        axes.set_xlim(-least / 4, max(places[-1], least) * 1.2)
+    axes.set_xticks(places, [f"{x:g}" for x in places])
+    axes.minorticks_off()
 
 
 def _look(at: int) -> tuple[str, str]:

@@ -292,3 +292,13 @@ def test_a_real_run_is_reported(toy: Toy) -> None:
     assert [row[1] for row in rows(text, "## After each step")][1:] == ["representation", "logits", "labels"]
     assert rows(text, "## Expected orders")[1][0] == "D0 < staged" and "## Vocabulary" in text
     assert [row[0] for row in rows(text, "## By language")] == ["language", "de", "en"]
+
+
+@pytest.mark.parametrize("places", [[100.0, 300.0], [0.0, 300.0, 1000.0], [0.0]])
+def test_the_axis_holds_every_place_and_nothing_far_below(places: list[float]) -> None:
+    figure, axes = study_plots.pyplot.subplots()
+    study_plots._scale(axes, places)
+    low, high = axes.get_xlim()
+    assert -places[-1] / 3 - 1 < low <= places[0] and places[-1] < high
+    assert axes.get_xticks().tolist() == places
+    study_plots.pyplot.close(figure)
