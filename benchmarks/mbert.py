@@ -30,6 +30,7 @@ from tokenizers import Tokenizer
 
 from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, read_manifest
 from onoma.errors import BundleError
+from onoma.machine import processor
 from onoma.model import OnnxModel, available_cores
 
 Ints = NDArray[np.int64]
@@ -176,13 +177,8 @@ def compare(
 
 def machine() -> dict[str, Any]:
     """The processor, the cores this process may use, the load of the last minute, the versions and the date."""
-    processor = platform.processor() or "unknown"
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        named = [line for line in information.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
-        processor = named[0].partition(":")[2].strip() if named else processor
     return {
-        "processor": processor,
+        "processor": processor(),
         "cores": available_cores(),
         "load": round(os.getloadavg()[0], 1),
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "

@@ -19,6 +19,7 @@ from distill.dataset import Packed, training_encoder
 from onoma.bundle import TokenizerFacts
 from onoma.encoding import Encoded, Encoder
 from onoma.labels import LabelSet
+from onoma.model import padded
 
 Ints = NDArray[np.int64]
 
@@ -200,21 +201,15 @@ class OtherPieces:
     def _run(self, inputs: list[Ints]) -> list[list[Tensor]]:
         """For each window of pieces (T,): logits (T, C), then hidden states (T, D) of each layer."""
         facts = self._encoder.facts
-        before = len(facts.prefix_ids)
+        around = len(facts.prefix_ids) + len(facts.suffix_ids)
         made: dict[int, list[Tensor]] = {}
-        for chosen in self._batches([len(own) + before + len(facts.suffix_ids) for own in inputs]):
-            width = max(len(inputs[at]) for at in chosen) + before + len(facts.suffix_ids)
-            ids = torch.full((len(chosen), width), facts.pad_id, dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for row, at in enumerate(chosen):
-                whole = [*facts.prefix_ids, *inputs[at].tolist(), *facts.suffix_ids]
-                ids[row, : len(whole)], mask[row, : len(whole)] = torch.tensor(whole), 1
-            targets = teacher_outputs(
-                self._model, ids.to(self._device), mask.to(self._device), self._layers, columns=self._columns
-            )
+        for chosen in self._batches([len(own) + around for own in inputs]):
+            ids, mask, places = padded([inputs[at] for at in chosen], facts)
+            own, real = (torch.from_numpy(part).to(self._device) for part in (ids, mask))
+            targets = teacher_outputs(self._model, own, real, self._layers, columns=self._columns)
             parts = [part.cpu() for part in (targets.logits, *(targets.hidden[layer] for layer in self._layers))]
-            for row, at in enumerate(chosen):
-                made[at] = [part[row, before : before + len(inputs[at])] for part in parts]
+            for row, (at, place) in enumerate(zip(chosen, places, strict=True)):
+                made[at] = [part[row, place] for part in parts]
         return [made[at] for at in range(len(inputs))]
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:

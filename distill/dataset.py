@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, compress, pairwise
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ class Packed:
     def pieces(self) -> int:
         """Pieces altogether."""
         return len(self.ids)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over pieces, tags, borders, and texts where there are any."""
+        whole = hashlib.sha256()
+        for array in (self.ids, self.tags, self.offsets):
+            whole.update(array.tobytes())
+        if self.texts is not None:
+            whole.update(json.dumps(self.texts).encode())
+        return whole.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write at once, uncompressed (it is a cache)."""

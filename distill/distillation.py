@@ -19,7 +19,7 @@ from distill.dataset import LABELS, Packed
 from distill.embeddings import rows_for, start_embedding
 from distill.files import write_json
 from distill.judging import judge
-from distill.materials import Materials, digest, standard_of
+from distill.materials import Materials, standard_of
 from distill.mixture import TEXT_SOURCES, data_hashes, data_licences
 from distill.piece_scores import macro_f1
 from distill.recipe import Labels, Recipe, SchedulePart, StudentPart
@@ -176,8 +176,8 @@ def _run_step(materials: Materials, step: Step, before: Path, *, seed: int) -> P
         "before": before.name,
         "step": asdict(step),
         "schedule": asdict(schedule),
-        "data": digest(data),
-        "dev": digest(dev),
+        "data": data.digest,
+        "dev": dev.digest,
         "keep": keep,
         "checks": checks,
         "pieces": recipe.loss.pieces,
@@ -254,8 +254,7 @@ def mean_loss(model: nn.Module, data: Packed, loss: JointLoss) -> float:
 def _finish(materials: Materials, place: Path, *, seed: int, steps: list[dict[str, Any]]) -> Path:
     """The student as `onoma export student` takes it: without its projection where that folds, with tokenizer."""
     recipe = materials.recipe
-
-    taught = recipe.schedule.strategy not in ("D0", "D0-S")
+    taught = recipe.schedule.taught
     mixtures = [recipe.mixture(languages=materials.languages), *([recipe.transfer_mixture()] if taught else [])]
     own = recipe.student
     started = own.checkpoint is None and (own.start != "random" or own.projection != "none")

@@ -78,9 +78,19 @@ def predict(tagger: Tagger, sentences: Sequence[Sentence], *, raw: bool) -> list
 
 
 def evaluate_language(
-    tagger: Tagger, source: str, language: str, split: str, *, raw: bool, limit: int | None = None
+    tagger: Tagger,
+    source: str,
+    language: str,
+    split: str,
+    *,
+    raw: bool,
+    limit: int | None = None,
+    observe: Callable[[Sequence[Span], Sequence[Span]], None] | None = None,
 ) -> LanguageScore:
-    """Score one language of one source."""
+    """Score one language of one source.
+
+    :param observe: is shown the gold and the predicted spans of every sentence.
+    """
     seen = {sentence.key for sentence in read_split(source, language, "train")} if split != "train" else set()
     score = LanguageScore()
     sentences = read_split(source, language, split)[:limit]
@@ -91,6 +101,8 @@ def evaluate_language(
             score.all.add(spans, gold)
             if sentence.key not in seen:
                 score.unseen.add(spans, gold)
+            if observe is not None:
+                observe(gold, spans)
     read_split.cache_clear()
     return score
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from distill.corpora import ENTITY_TYPES, ner_path, read_split
+from distill.corpora import ENTITY_TYPES, ner_path
 from distill.dataset import LABELS
-from distill.evaluation import LanguageScore, Span, gold_spans, groups_of, predict, summarise
+from distill.evaluation import Row, Span, evaluate_language, groups_of, summarise
 from distill.files import write_json
 from distill.hugging_face import check_same_labels
 from distill.materials import Materials
@@ -23,7 +23,6 @@ from onoma.tagger import Tagger
 
 NOTHING, BORDER = "nothing", "other borders"
 SCORES = "scores.json"
-Row = tuple[str, str]
 
 
 def judge(materials: Materials, student: Path) -> dict[str, Any]:
@@ -78,7 +77,14 @@ def _judged(materials: Materials, kind: str, tagger: Callable[[], Tagger], who: 
         scores = {}
         for name, (rows, split, limit) in jobs.items():
             confusion: Counter[tuple[str, str]] = Counter()
-            by_row = {row: _score(asked, *place, split, limit, confusion) for row, place in rows.items()}
+
+            def count(gold: Sequence[Span], spans: Sequence[Span], total: Counter[tuple[str, str]] = confusion) -> None:
+                total.update(confusions(gold, spans))
+
+            by_row = {
+                row: evaluate_language(asked, *place, split, raw=True, limit=limit, observe=count)
+                for row, place in rows.items()
+            }
             scores[name] = summarise(by_row) | {"confusion": _table(confusion)}
         write_json(folder / SCORES, scores)
 
@@ -91,22 +97,6 @@ def _wanted(row: Row, materials: Materials) -> bool:
     own = materials.recipe
     languages = materials.languages or (own.languages if own.labels.languages else ())
     return not languages or row[1] in languages
-
-
-def _score(
-    tagger: Tagger, source: str, language: str, split: str, limit: int | None, confusion: Counter[tuple[str, str]]
-) -> LanguageScore:
-    seen = {sentence.key for sentence in read_split(source, language, "train")}
-    sentences = read_split(source, language, split)[:limit]
-    score = LanguageScore()
-    for sentence, spans in zip(sentences, predict(tagger, sentences, raw=True), strict=True):
-        gold = gold_spans(sentence, raw=True)
-        score.all.add(spans, gold)
-        if sentence.key not in seen:
-            score.unseen.add(spans, gold)
-        confusion.update(confusions(gold, spans))
-    read_split.cache_clear()
-    return score
 
 
 def confusions(gold: Sequence[Span], predicted: Sequence[Span]) -> list[tuple[str, str]]:

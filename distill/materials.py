@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -36,7 +35,6 @@ from distill.vocabulary import coverage, piece_counts, trim
 from onoma.bundle import TOKENIZER_FILE, sha256
 
 COVERAGE = "coverage.json"
-_DIGEST = "_digest"
 
 
 class Materials:
@@ -75,7 +73,7 @@ class Materials:
             return self.whole_tokenizer
         parts = [self._labelled(self.whole_tokenizer), self._unlabelled(self.whole_tokenizer)]
         data = concatenate([part for part in parts if part is not None])
-        facts = {"tokenizer": sha256(self.whole_tokenizer), "data": digest(data), "minimum": minimum}
+        facts = {"tokenizer": sha256(self.whole_tokenizer), "data": data.digest, "minimum": minimum}
 
         def build(folder: Path) -> None:
             whole = Tokenizer.from_file(str(self.whole_tokenizer))
@@ -185,7 +183,7 @@ class Materials:
     @property
     def keeps_texts_for_dev(self) -> bool:
         """Like `keeps_texts`, without loading a teacher that the strategy does not ask."""
-        return self.recipe.schedule.strategy not in ("D0", "D0-S") and self.keeps_texts
+        return self.recipe.schedule.taught and self.keeps_texts
 
     def targets(self, data: Packed, *, representation: bool) -> TargetSource:
         """The teacher's answers for `data`: logits, and the layer's states if asked for.
@@ -198,7 +196,7 @@ class Materials:
         staged = schedule.strategy > "D3" and schedule.representation > 0
         both = representation or (staged and (on_disk or own.cache == "memory"))
         layers = (own.layer,) if both else ()
-        key = digest(data), layers
+        key = data.digest, layers
         if key not in self._found:
             student = self.tokenizer_path  # which takes a lock itself
             self._found[key] = (self._shared if on_disk else self._answered)(data, layers, student)
@@ -210,7 +208,7 @@ class Materials:
         first, wait = first_process()
         if not first:
             wait()
-        with self._alone(f"teacher-{digest(data)}"):
+        with self._alone(f"teacher-{data.digest}"):
             found = self._answered(data, layers, student)
         if first:
             wait()
@@ -259,20 +257,6 @@ def _answers(
     return answers_of(
         teacher, student_tokenizer=tokenizer, student_labels=LABELS, device=device, layers=layers
     )
-
-
-def digest(data: Packed) -> str:
-    """SHA-256 over pieces, tags, borders, and texts where there are any; computed once for each object."""
-    kept: dict[str, Any] = vars(data)  # beside the fields, which are frozen
-    if _DIGEST not in kept:
-        whole = hashlib.sha256()
-        for array in (data.ids, data.tags, data.offsets):
-            whole.update(array.tobytes())
-        if data.texts is not None:
-            whole.update(json.dumps(data.texts).encode())
-        kept[_DIGEST] = whole.hexdigest()
-    found: str = kept[_DIGEST]
-    return found
 
 
 def standard_of(targets: TargetSource, data: Packed, layer: int, *, pieces: int = 200_000) -> Tensor:

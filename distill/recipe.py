@@ -115,6 +115,11 @@ class SchedulePart(Part):
     keep: Keep = Field(default="best", description="after each step: best on dev, average of late weights, or last")
     checkpoint_minutes: float = Field(default=5.0, ge=0, description="time between checkpoints")
 
+    @property
+    def taught(self) -> bool:
+        """Whether any step of the strategy asks the teacher."""
+        return self.strategy not in ("D0", "D0-S")
+
 
 class Evaluation(Part):
     """Where the student is judged: chosen on dev, reported on test, both on raw text."""

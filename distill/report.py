@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -137,11 +137,18 @@ def _show(results: Mapping[str, Any], console: Console) -> None:
 def markdown(results: Mapping[str, Any]) -> str:
     """A Markdown table of what `evaluate_bundles` returned, bundles side by side, with its notes under it."""
     header, lines = table_lines(results, list(results["bundles"]))
-    rows = [header, ["---", *("---:" for _ in header[1:])]]
-    for line in sorted(lines, key=lambda line: line.kind == "row"):
-        rows.append([f"**{line.label}**" if line.kind == "mean" else line.label, *line.cells])
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return table + "".join(f"\n{note}\n" for note in notes(results))
+    rows = [
+        [f"**{line.label}**" if line.kind == "mean" else line.label, *line.cells]
+        for line in sorted(lines, key=lambda line: line.kind == "row")
+    ]
+    return markdown_table(header, rows) + "".join(f"\n{note}\n" for note in notes(results))
+
+
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, first column left, others right."""
+    names = list(head)
+    lines = [names, ["---", *("---:" for _ in names[1:])], *(list(row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def table_lines(results: Mapping[str, Any], folders: Sequence[str]) -> tuple[list[str], list[Line]]:

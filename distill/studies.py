@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from distill.mixture import data_hashes
 from distill.recipe import Recipe, Variant, load_recipe
 from distill.store import Store, first_process
 from distill.training import accelerator_for, choose_device
+from onoma.machine import processor
 
 RESULTS = "results.json"
 
@@ -119,7 +119,7 @@ def _resolved(recipe: Recipe, variant: Variant, place: Place) -> Recipe:
 def _teacher_scores(recipe: Recipe, runs: Sequence[tuple[Variant, int]], place: Place) -> dict[str, Any]:
     """The scores of the teacher that the variants share, under `teacher`; nothing where they have several, or none."""
     resolved = [_resolved(recipe, variant, place) for variant, _ in runs]
-    taught = [one for one in resolved if one.schedule.strategy not in ("D0", "D0-S")]
+    taught = [one for one in resolved if one.schedule.taught]
     if len({(one.teacher.path, one.evaluation) for one in taught}) != 1:
         return {}
     materials = Materials(taught[0], store=Store(place.store), cache=place.cache, device=_device(place.device))
@@ -219,11 +219,5 @@ def _about(recipe: Recipe, path: Path) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {len(os.sched_getaffinity(0))} cores{gpu}, torch {torch.__version__}"
+    return f"{processor()}, {len(os.sched_getaffinity(0))} cores{gpu}, torch {torch.__version__}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from distill.expectations import expected_pairs
 from distill.files import write_text
+from distill.report import markdown_table
 from distill.studies import RESULTS, counted_rows
 from distill.study_plots import plot_steps, plot_tradeoff, plot_variants
 
@@ -73,13 +73,6 @@ def write_report(run: Path, out: Path) -> Path:
     parts += [_gold(results), _confusion(results), _coverage(results)]
     write_text(out / REPORT, "\n".join(part for part in parts if part))
     return out / REPORT
-
-
-def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table, first column left, others right."""
-    names = list(head)
-    lines = [names, ["---", *("---:" for _ in names[1:])], *(list(row) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _picture(name: str | None, title: str) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 from distill.dataset import LABELS
 from onoma.bundle import Calibration, TokenizerFacts
 from onoma.encoding import Encoder
+from onoma.model import padded
 from onoma.tagger import Tagger
 
 
@@ -32,19 +33,13 @@ class TorchModel:
         """Emissions (T_i, C) of each window (T_i,)."""
         if not inputs:
             return []
-        before, after = self._facts.prefix_ids, self._facts.suffix_ids
-        width = max(len(ids) for ids in inputs) + len(before) + len(after)
-        batch = torch.full((len(inputs), width), self._facts.pad_id, dtype=torch.long)
-        mask = torch.zeros_like(batch)
-        for row, ids in enumerate(inputs):
-            whole = torch.tensor([*before, *ids.tolist(), *after])
-            batch[row, : len(whole)], mask[row, : len(whole)] = whole, 1
-        output = self._model(batch.to(self._device), attention_mask=mask.to(self._device))
+        ids, mask, places = padded(inputs, self._facts)
+        batch = torch.from_numpy(ids).to(self._device)
+        output = self._model(batch, attention_mask=torch.from_numpy(mask).to(self._device))
         logits = (output if isinstance(output, torch.Tensor) else output.logits).float().cpu()
         if self._columns is not None:
             logits = logits[..., self._columns]
-        rows = logits.numpy()
-        return [rows[row, len(before) : len(before) + len(ids)] for row, ids in enumerate(inputs)]
+        return [rows[place] for rows, place in zip(logits.numpy(), places, strict=True)]
 
 
 def torch_tagger(

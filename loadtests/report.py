@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onoma.machine import processor
+
 HEADER = (
     "model",
     "offered req/s",
@@ -157,17 +159,10 @@ def ratios(legs: Sequence[Leg]) -> list[str]:
 
 def machine() -> str:
     """The machine in one line: processor, cores this process may use, load, system, Python."""
-    processor = platform.processor() or "unknown processor"
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     system = f"{platform.system()}, Python {platform.python_version()}"
-    return f"{processor}, {cores} cores, load {load} at the start, {system}"
+    return f"{processor()}, {cores} cores, load {load} at the start, {system}"
 
 
 def document(legs: Sequence[Leg], facts: dict[str, str]) -> str:

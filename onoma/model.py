@@ -36,6 +36,25 @@ def available_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
+def padded(inputs: Sequence[Ints], facts: TokenizerFacts) -> tuple[Ints, Ints, list[slice]]:
+    """Windows of piece ids (T_i,), at least one, as a model takes them: prefix and suffix around them, padded right.
+
+    :return: ids (B, T), mask (B, T), and where in its row each window's own pieces stand.
+    """
+    before, after = facts.prefix_ids, facts.suffix_ids
+    lengths = [len(before) + len(ids) + len(after) for ids in inputs]
+    shape = (len(inputs), max(lengths))
+    batch = np.full(shape, facts.pad_id, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    places = [slice(len(before), length - len(after)) for length in lengths]
+    for row, (ids, length, place) in enumerate(zip(inputs, lengths, places, strict=True)):
+        batch[row, : place.start] = before
+        batch[row, place] = ids
+        batch[row, place.stop : length] = after
+        mask[row, :length] = 1
+    return batch, mask, places
+
+
 class OnnxModel:
     """An ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> `logits` (B, T, C) float32, on the CPU.
 
@@ -65,18 +84,9 @@ class OnnxModel:
         """Emissions (T_i, C) for each window of piece ids (T_i,), prefix and suffix added and taken off again."""
         if not inputs:
             return []
-        before, after = self._facts.prefix_ids, self._facts.suffix_ids
-        lengths = [len(before) + len(ids) + len(after) for ids in inputs]
-        shape = (len(inputs), max(lengths))
-        batch = np.full(shape, self._facts.pad_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        for row, (ids, length) in enumerate(zip(inputs, lengths, strict=True)):
-            batch[row, : len(before)] = before
-            batch[row, len(before) : length - len(after)] = ids
-            batch[row, length - len(after) : length] = after
-            mask[row, :length] = 1
+        batch, mask, places = padded(inputs, self._facts)
         feeds = {"input_ids": batch, "attention_mask": mask}
         if self._with_types:
-            feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+            feeds["token_type_ids"] = np.zeros_like(batch)
         logits: Floats = self._session.run(["logits"], feeds)[0]
-        return [logits[row, len(before) : length - len(after)] for row, length in enumerate(lengths)]
+        return [rows[place] for rows, place in zip(logits, places, strict=True)]

@@ -18,10 +18,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from toydata import Toy, sentences, write_conll, write_text
+from toydata import Killed, Toy, sentences, write_conll, write_text
 from transformers import AutoModelForTokenClassification
 
-from distill import distillation, judging, teacher_cache
+from distill import distillation, evaluation, teacher_cache
 from distill.corpora import read_split
 from distill.distillation import RESULT
 from distill.judging import judge_teacher
@@ -209,7 +209,7 @@ def test_the_teacher_is_judged_like_a_student(toy: Toy, common: Place) -> None:
     found = Counter(
         label
         for language in ("de", "en")
-        for spans in judging.predict(tagger, read_split("wikiann", language, "test")[:10], raw=True)
+        for spans in evaluation.predict(tagger, read_split("wikiann", language, "test")[:10], raw=True)
         for _, _, label in spans
     )
     for label in ("PER", "ORG", "LOC"):
@@ -217,10 +217,6 @@ def test_the_teacher_is_judged_like_a_student(toy: Toy, common: Place) -> None:
     results = toy.run()
     assert results["teacher"] == scores and "teacher" not in toy.run({"schedule.strategy": "D0-S"})
     assert sum(found.values()) > 20 and scores["parameters"] == parameter_count(teacher)
-
-
-class Killed(Exception):
-    pass
 
 
 class Breaking:
@@ -254,7 +250,7 @@ KILLS: dict[str, list[tuple[Any, str, int]]] = {
     "while a step's scores are written": [(distillation, "write_json", 5)],
     "while its checkpoint is removed": [(shutil, "rmtree", 2)],
     "while the finished student is written": [(distillation, "save_student", 11)],
-    "in the final evaluation": [(judging, "predict", 3)],
+    "in the final evaluation": [(evaluation, "predict", 3)],
     "again and again": [(JointLoss, "__call__", nth) for nth in (3, 2, 5, 9, 1)],
 }
 BY_STEPS = {"schedule.strategy": "D4.2", "schedule.keep": "average", "schedule.checks": 3}

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toydata import random_packed
+from toydata import Killed, killing_loss, random_packed
 
-from distill.batches import Batch
 from distill.dataset import LABELS
 from distill.keeping import Keep, Keeper, mean_weights
-from distill.losses import label_loss
 from distill.students import Student, StudentConfig
 from distill.training import Schedule, train
 
@@ -102,10 +100,6 @@ def test_an_unknown_kind_is_named() -> None:
         Keeper("first")  # type: ignore[arg-type]
 
 
-class Killed(Exception):
-    pass
-
-
 class Run:
     """A training run whose scores are a given list; notes the weights at every evaluation."""
 
@@ -127,15 +121,6 @@ class Run:
     def go(self, *, stop_at: int | None = None, **options: Any) -> dict[str, Tensor]:
         torch.manual_seed(7)
         model = Student(StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3))
-        steps = 0
-
-        def loss(model: nn.Module, batch: Batch) -> Tensor:
-            nonlocal steps
-            steps += 1
-            if steps == stop_at:
-                raise Killed
-            return label_loss(model(batch.ids, batch.mask), batch.tags)
-
         settings: dict[str, Any] = {
             "schedule": SCHEDULE,
             "folder": self.folder,
@@ -146,7 +131,7 @@ class Run:
             "checkpoint_minutes": 0,
             **options,
         }
-        return dict(train(model, DATA, loss, **settings).state_dict())
+        return dict(train(model, DATA, killing_loss(stop_at), **settings).state_dict())
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

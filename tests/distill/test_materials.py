@@ -21,11 +21,11 @@ import torch
 from families import wordpiece
 from toydata import Toy, random_packed
 
-from distill import cluster, materials, teacher_cache
+from distill import cluster, dataset, materials, teacher_cache
 from distill.alignment import Targets
 from distill.batches import Batch, epoch_batches, gather
 from distill.dataset import Packed
-from distill.materials import Materials, digest, standard_of
+from distill.materials import Materials, standard_of
 from distill.recipe import load_recipe
 from distill.store import Store
 from distill.teacher_cache import TargetSource
@@ -126,7 +126,7 @@ def test_states_and_logits_come_of_one_pass(toy: Toy, cache: str, monkeypatch: p
     assert asked.calls == 2
     alone = made(toy, {"teacher.cache": cache, "schedule.strategy": "D1"})
     alone.targets(alone.unlabelled, representation=False)
-    assert asked.calls == 3 and list(alone._found) == [(digest(alone.unlabelled), ())], "D1 needs no states"
+    assert asked.calls == 3 and list(alone._found) == [(alone.unlabelled.digest, ())], "D1 needs no states"
 
 
 @CACHES
@@ -212,10 +212,10 @@ def test_ray_makes_the_local_engines_shards(toy: Toy, monkeypatch: pytest.Monkey
 
 def test_data_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     one, same, other = random_packed([3, 2]), random_packed([3, 2]), random_packed([3, 2], seed=1)
-    hashes = Counting(materials.hashlib.sha256)
-    monkeypatch.setattr(materials, "hashlib", SimpleNamespace(sha256=hashes))
-    assert digest(one) == digest(one) and hashes.calls == 1
-    assert digest(same) == digest(one) != digest(other) and hashes.calls == 3
+    hashes = Counting(dataset.hashlib.sha256)
+    monkeypatch.setattr(dataset, "hashlib", SimpleNamespace(sha256=hashes))
+    assert one.digest == one.digest and hashes.calls == 1
+    assert same.digest == one.digest != other.digest and hashes.calls == 3
 
 
 class Half:

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toydata import Killed
 
 from distill import store as stores
 from distill.store import RECORD, Store
-
-
-class Killed(Exception):
-    pass
 
 
 def writes(content: str) -> Callable[[Path], None]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from toydata import random_packed
+from toydata import Killed, random_packed
 
 from distill import teacher_cache
 from distill.alignment import SharedPieces
@@ -22,10 +22,6 @@ from distill.teacher_cache import Mode, TargetSource, teacher_targets
 
 CPU = torch.device("cpu")
 DATA = random_packed([3, 5, 3, 2, 5, 4, 1, 7, 3, 2])
-
-
-class Killed(Exception):
-    pass
 
 
 class Teacher(nn.Module):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toydata import random_packed
+from toydata import Killed, killing_loss, random_packed
 
 from distill.batches import Batch, epoch_batches
 from distill.dataset import LABELS, Packed
@@ -34,10 +34,6 @@ SCHEDULE = Schedule(tokens=1200, batch_tokens=24, learning_rate=1e-2)
 CPU = torch.device("cpu")
 
 
-class Killed(Exception):
-    pass
-
-
 def build() -> Student:
     torch.manual_seed(7)
     return Student(StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3))
@@ -45,17 +41,9 @@ def build() -> Student:
 
 def run(folder: Path, *, data: Packed | None = None, stop_at: int | None = None, **options: Any) -> nn.Module:
     """Train from scratch or from the folder's checkpoint; `stop_at` kills the run in that step."""
-    steps = 0
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        nonlocal steps
-        steps += 1
-        if steps == stop_at:
-            raise Killed
-        return label_loss(model(batch.ids, batch.mask), batch.tags)
-
     options = {"schedule": SCHEDULE, "checkpoint_minutes": 0, "device": CPU, **options}
-    return train(build(), random_packed(LENGTHS) if data is None else data, loss, folder=folder, **options)
+    data = random_packed(LENGTHS) if data is None else data
+    return train(build(), data, killing_loss(stop_at), folder=folder, **options)
 
 
 def same_weights(one: nn.Module, two: nn.Module) -> bool:
@@ -193,7 +181,7 @@ import os, sys
 from pathlib import Path
 import torch
 from test_training import LENGTHS, SCHEDULE, CPU, build
-from toydata import random_packed
+from toydata import Killed, killing_loss, random_packed
 from distill.training import train
 from distill.losses import label_loss
 

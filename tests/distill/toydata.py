@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from distill.batches import Batch
 from distill.corpora import read_split
 from distill.dataset import Packed
+from distill.losses import label_loss
 from distill.students import WEIGHTS_FILE
 from distill.studies import RESULTS, Place, run_recipe
+from distill.training import LossFunction
 
 NAMES = {
     "en": {
@@ -102,6 +105,24 @@ def random_packed(
         (np.arange(len(lengths)) % len(languages)).astype(np.int16),
         tuple(languages),
     )
+
+
+class Killed(Exception):
+    """Where a real run would be killed."""
+
+
+def killing_loss(stop_at: int | None) -> LossFunction:
+    """The loss on labels; in the `stop_at`-th step the run is killed."""
+    steps = 0
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at:
+            raise Killed
+        return label_loss(model(batch.ids, batch.mask), batch.tags)
+
+    return loss
 
 
 def write_recipe(path: Path, content: dict[str, Any]) -> Path:
