@@ -8,12 +8,8 @@ the 51 on a GPU; here all of it is one CPU, mBERT in torch fp32 and bundles in o
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import shlex
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from benchmarks import figures
+from benchmarks.figures import ranged, summary
 from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, read_manifest
 from onoma.errors import BundleError
-from onoma.machine import processor
 from onoma.model import OnnxModel, available_cores
 
 Ints = NDArray[np.int64]
@@ -132,11 +128,6 @@ def measure(
     return taken
 
 
-def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and greatest."""
-    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
-
-
 def compare(
     folders: Sequence[Path], *, shape: Shape = MBERT, threads: int, rounds: int, least: float = 0.3
 ) -> dict[str, Any]:
@@ -176,19 +167,8 @@ def compare(
 
 
 def machine() -> dict[str, Any]:
-    """The processor, the cores this process may use, the load of the last minute, the versions and the date."""
-    return {
-        "processor": processor(),
-        "cores": available_cores(),
-        "load": round(os.getloadavg()[0], 1),
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, onnxruntime {ort.__version__}",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-
-
-def _range(figures: Mapping[str, float], digits: int) -> str:
-    return f"{figures['median']:.{digits}f} ({figures['least']:.{digits}f}..{figures['greatest']:.{digits}f})"
+    """The facts of `figures.machine`, with the versions of what runs mBERT."""
+    return figures.machine({"torch": torch.__version__, "transformers": transformers.__version__})
 
 
 def _verdict(reached: bool, paper: int) -> str:
@@ -215,10 +195,10 @@ def document(results: Mapping[str, Any]) -> str:
     verdicts = []
     for model in results["models"]:
         row = [model["name"], model["architecture"], f"{model['parameters']:,}"]
-        row += [_range(model["milliseconds"][name], 2) for name in batches]
+        row += [ranged(model["milliseconds"][name], 2) for name in batches]
         if "times_faster" in model:
             smaller, faster = model["times_fewer_parameters"], model["times_faster"]
-            row += [f"{smaller['ratio']:.1f}", *(_range(faster[name], 1) for name in batches)]
+            row += [f"{smaller['ratio']:.1f}", *(ranged(faster[name], 1) for name in batches)]
             said = [f"{smaller['ratio']:.1f} times fewer parameters {_verdict(smaller['reached'], smaller['paper'])}"]
             for name in batches:
                 verdict = _verdict(faster[name]["reached"], faster[name]["paper"])

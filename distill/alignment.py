@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from distill.batches import gather
+from distill.crf import Chain
 from distill.dataset import Packed, training_encoder
 from onoma.bundle import TokenizerFacts
 from onoma.encoding import Encoded, Encoder
@@ -29,15 +30,25 @@ class Targets:
     """The teacher's logits (B, T, C) of a batch, and its hidden states (B, T, D) by layer, in fp32.
 
     Of pieces that it has no opinion of both are NaN: zeros would be a uniform distribution.
+
+    :param transitions: (B, C, C) of teachers with a CRF, whose logits are emissions; `start` and `end` (B, C) likewise.
     """
 
     logits: Tensor
     hidden: dict[int, Tensor] = field(default_factory=dict)
+    transitions: Tensor | None = None
+    start: Tensor | None = None
+    end: Tensor | None = None
 
     @property
     def known(self) -> Tensor:
         """(B, T) which pieces it has an opinion of."""
         return ~self.logits.isnan().any(dim=-1)
+
+    @property
+    def chain(self) -> Chain:
+        """The chain of the teacher's tags: without transitions, if it has no CRF."""
+        return Chain(self.logits, self.transitions, self.start, self.end)
 
 
 class Answers(Protocol):

@@ -14,11 +14,15 @@ from distill.dataset import Packed
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`index` (B,) says which examples; ids and tags are (B, T) int64, tags -1 where there is none."""
+    """`index` (B,) says which examples; ids and tags are (B, T) int64, tags -1 where there is none.
+
+    :param progress: share of the training that is done when the batch comes; 0 outside of training.
+    """
 
     index: NDArray[np.int64]
     ids: Tensor
     tags: Tensor
+    progress: float = 0.0
 
     @property
     def mask(self) -> Tensor:
@@ -27,7 +31,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(self.index, self.ids.to(device), self.tags.to(device))
+        return Batch(self.index, self.ids.to(device), self.tags.to(device), self.progress)
 
 
 def epoch_batches(data: Packed, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

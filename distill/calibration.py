@@ -1,8 +1,9 @@
-"""Calibration on dev: the temperature of the softmax, the meaning of the confidence, the fallback threshold."""
+"""Calibration on dev: the temperature of the probabilities, the meaning of the confidence, the fallback threshold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from distill.corpora import WIKIANN_45, as_text, read_split
 from distill.dataset import segment_tags
 from distill.evaluation import Counts, Span, as_spans
 from onoma.bundle import Calibration
-from onoma.decode import log_softmax
+from onoma.decode import Decoder, build_decoder, illegal
+from onoma.labels import LabelSet
 from onoma.tagger import Tagger
+from onoma.words import Words
 
 Floats = NDArray[np.float64]
 
@@ -30,21 +33,40 @@ class Scored:
     language: str
 
 
-def fit_temperature(logits: NDArray[np.float32], tags: NDArray[np.int64]) -> float:
-    """Temperature of least mean negative log likelihood of (N, C) logits (Guo et al. 2017), by golden section."""
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Sentences of N pieces, one behind the other, with the tags that they should have.
 
-    def loss(temperature: float) -> float:
-        return float(-log_softmax(logits, temperature)[np.arange(len(tags)), tags].mean())
+    :param logits: (N, C); `tags` (N,) are columns.
+    """
 
-    low, high = np.log(0.25), np.log(4.0)
-    ratio = (np.sqrt(5) - 1) / 2
-    for _ in range(30):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(float(np.exp(left))) < loss(float(np.exp(right))):
-            high = right
+    logits: NDArray[np.float32]
+    tags: NDArray[np.int64]
+    words: Words
+
+
+def loss(pieces: Labelled, decoder: Decoder) -> float:
+    """Mean negative log likelihood of the tags, each piece for itself: a CRF's are its marginals."""
+    logs = decoder.log_probabilities(pieces.logits, pieces.words)
+    return float(-logs[np.arange(len(logs)), pieces.tags].mean())
+
+
+def fit_temperature(loss_at: Callable[[float], float]) -> float:
+    """Temperature in 0.25..4 of least loss (Guo et al. 2017), by golden section."""
+    low, high = math.log(0.25), math.log(4.0)
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss_at(math.exp(left)), loss_at(math.exp(right))
+    for _ in range(24):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss_at(math.exp(left))
         else:
-            low = left
-    return float(np.exp((low + high) / 2))
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss_at(math.exp(right))
+    return math.exp((low + high) / 2)
 
 
 def isotonic(raw: Floats, right: Floats, *, points: int = 24) -> tuple[tuple[float, float], ...]:
@@ -62,10 +84,8 @@ def isotonic(raw: Floats, right: Floats, *, points: int = 24) -> tuple[tuple[flo
     return tuple((round(at, 6), round(share, 6)) for at, share, _ in blocks)
 
 
-def _dev_pieces(
-    tagger: Tagger, languages: Sequence[str], limit: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    logits, tags = [], []
+def _dev_pieces(tagger: Tagger, languages: Sequence[str], limit: int) -> Labelled:
+    logits, tags, continues = [], [], []
     for language in languages:
         for sentence in read_split("wikiann", language, "dev")[:limit]:
             text, entities = as_text(sentence, raw=True)
@@ -76,8 +96,22 @@ def _dev_pieces(
                 if len(segment.windows) == 1:
                     logits.append(rows[at])
                     tags.append(segment_tags(segment, entities).astype(np.int64))
+                    continues.append(segment.continues)
                 at += len(segment.windows)
-    return np.concatenate(logits), np.concatenate(tags)
+    begins = np.cumsum([0, *map(len, tags[:-1])])
+    return Labelled(np.concatenate(logits), np.concatenate(tags), Words(np.concatenate(continues), begins))
+
+
+def possible(pieces: Labelled, labels: LabelSet) -> Labelled:
+    """The sentences whose tags are legal: a CRF gives the others no probability at any temperature.
+
+    Illegal are entities that begin or end inside a word.
+    """
+    wrong = illegal(pieces.tags, pieces.words, labels)
+    if wrong is None:
+        return pieces
+    kept, words = pieces.words.only(~wrong)
+    return Labelled(pieces.logits[kept], pieces.tags[kept], words)
 
 
 def _score(tagger: Tagger, languages: Sequence[str], limit: int) -> list[Scored]:
@@ -92,8 +126,15 @@ def _score(tagger: Tagger, languages: Sequence[str], limit: int) -> list[Scored]
 
 def calibrate(tagger: Tagger, *, limit: int = 400, languages: Sequence[str] = WIKIANN_45) -> Calibration:
     """Temperature and confidence points from the first `limit` dev sentences of each language; no threshold yet."""
-    logits, tags = _dev_pieces(tagger, languages, min(limit, 200))
-    temperature = round(fit_temperature(logits, tags), 4)
+    labels, transitions = tagger.labels, tagger.transitions
+    pieces = _dev_pieces(tagger, languages, min(limit, 200))
+    if transitions is not None:
+        pieces = possible(pieces, labels)
+
+    def loss_at(temperature: float) -> float:
+        return loss(pieces, build_decoder(labels, transitions=transitions, temperature=temperature))
+
+    temperature = round(fit_temperature(loss_at), 4)
     tagger.calibration = Calibration(temperature=temperature)
     scored = _score(tagger, languages, limit)
     right = np.array([set(one.predicted) == set(one.gold) for one in scored], dtype=np.float64)

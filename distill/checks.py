@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from distill.corpora import WIKIANN_45, languages_of, sources, text_languages
-from distill.evaluation import SILVER
+from distill.corpora import (
+    SPLITS,
+    WIKIANN,
+    WIKIANN_45,
+    languages_of,
+    source_folder,
+    sources,
+    text_languages,
+    training_languages,
+)
 from distill.recipe import Recipe
 from onoma.bundle import MANIFEST
-
-SPLITS = ("train", "dev", "test")
 
 
 def check_run(recipe: Recipe, variants: Sequence[Recipe]) -> None:
@@ -25,9 +31,10 @@ def check_run(recipe: Recipe, variants: Sequence[Recipe]) -> None:
         _check_languages(own)
     if recipe.bundle is None:
         return
-    if all(own.schedule.strategy == "D0" for own in variants):
+    if not any(_gives_one_student(own) for own in variants):
         raise ValueError(
-            f"bundle.path is {recipe.bundle.path!r}, but schedule.strategy 'D0' gives no student of all languages"
+            f"bundle.path is {recipe.bundle.path!r}, but schedule.strategy {variants[0].schedule.strategy!r} gives no "
+            "student of all languages"
         )
     path = Path(recipe.bundle.path)
     foreign = path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file()
@@ -37,17 +44,37 @@ def check_run(recipe: Recipe, variants: Sequence[Recipe]) -> None:
         raise ModuleNotFoundError(f"bundle.path {path} needs the extra export: pip install 'onoma[export]'")
 
 
+def _gives_one_student(own: Recipe) -> bool:
+    if own.schedule.strategy == "teachers":
+        return own.teachers is not None and own.teachers.together
+    return own.schedule.strategy != "D0"
+
+
 def _check_languages(own: Recipe) -> None:
-    known = set(WIKIANN_45)
-    for source in sources():
+    main = own.labels.source
+    if main != WIKIANN and not training_languages(main):
+        raise ValueError(f"labels.source must have training sentences, got {main!r}: none below {source_folder(main)}")
+    known = set() if "/" in main else set(WIKIANN_45)
+    for source in [main] if "/" in main else sources():
         known |= {language for split in SPLITS for language in languages_of(source, split)}
     if own.transfer.text:
         known |= set(text_languages())  # labels.languages narrows unlabelled text as well
     if unknown := [language for language in own.labels.languages if language not in known]:
         raise ValueError(f"labels.languages must be languages of the data, got {', '.join(unknown)}")
-    judged = set(languages_of(SILVER, "dev")) & set(languages_of(SILVER, "test"))
+    judged = set(languages_of(main, "dev")) & set(languages_of(main, "test"))
+    if not own.languages:
+        raise ValueError(f"evaluation.languages is empty, and {main} has no language with train, dev and test splits")
+    if absent := [language for language in own.evaluation.zero_shot if language not in languages_of(main, "test")]:
+        raise ValueError(f"evaluation.zero_shot must have {main} test sentences, got {', '.join(absent)}")
+    labelled = own.labels.languages or training_languages(main)
+    if learned := [language for language in own.evaluation.zero_shot if language in labelled]:
+        raise ValueError(f"evaluation.zero_shot must be languages without labels, got {', '.join(learned)}")
     if missing := [language for language in own.languages if language not in judged]:
         origin = "" if own.evaluation.languages else " (as it is empty: those of the labels)"
         raise ValueError(
-            f"evaluation.languages must have {SILVER} dev and test sentences, got {', '.join(missing)}{origin}"
+            f"evaluation.languages must have {main} dev and test sentences, got {', '.join(missing)}{origin}"
         )
+    alone = own.teachers is not None and not own.teachers.together and not own.schedule.strategy.startswith("D0")
+    if missing := [language for language in own.labels.languages if alone and language not in judged]:
+        names = ", ".join(missing)
+        raise ValueError(f"labels.languages must have {main} dev and test sentences each for [teachers], got {names}")

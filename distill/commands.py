@@ -1,4 +1,4 @@
-"""The command line that trains: train-tokenizer, train-teacher, distill."""
+"""The command line that trains: train-teacher, distill."""
 
 from __future__ import annotations
 
@@ -42,25 +42,6 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gazetteer", help="LABEL<TAB>name lines that join --mentions; see `onoma gazetteer`")
     parser.add_argument("--together", type=float, default=0.3, help="share put several in a row (%(default)s)")
     parser.add_argument("--wikiann-limit", type=int, default=None, help="WikiANN sentences of each language (all)")
-
-
-def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
-    parser.add_argument("--vocabulary", type=int, default=48_000, help="number of pieces (%(default)s)")
-    parser.add_argument("--bytes", type=int, default=700_000, help="unlabelled text of a main language (%(default)s)")
-    parser.add_argument("--other-bytes", type=int, default=120_000, help="of every other language (%(default)s)")
-
-
-def _run_tokenizer(arguments: argparse.Namespace) -> int:
-    from distill.mixture import tokenizer_texts
-    from distill.tokenizer import save_tokenizer, train_tokenizer
-
-    texts = tokenizer_texts(main_bytes=arguments.bytes, other_bytes=arguments.other_bytes)
-    tokenizer = train_tokenizer(texts, vocabulary=arguments.vocabulary)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    save_tokenizer(tokenizer, arguments.out)
-    print(f"{arguments.out}: {tokenizer.get_vocab_size()} pieces")
-    return 0
 
 
 def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +160,7 @@ def _run_distill(arguments: argparse.Namespace) -> int:
     if not first_process()[0]:
         return 0
     for run in results["runs"]:
-        whole = {part: run[part]["all"]["macro_f1"] for part in ("dev", "test", "gold") if part in run}
+        whole = {part: run[part]["all"]["macro_f1"] for part in ("dev", "test", "gold", "zero_shot") if part in run}
         print(f"{run['variant']}, seed {run['seed']}: {whole}, {run['parameters']:,} parameters")
     if recipe.bundle is not None:
         return _bundle(recipe, best_run(results), store=arguments.store, out=out)
@@ -205,35 +186,6 @@ def _bundle(recipe: Recipe, run: dict[str, Any], *, store: Path, out: Path) -> i
     return main(words)
 
 
-def _gazetteer_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="file to write, LABEL<TAB>name a line")
-
-
-def _run_gazetteer(arguments: argparse.Namespace) -> int:
-    from distill.gazetteer import company_names, write_gazetteer
-
-    names = company_names()
-    write_gazetteer(arguments.out, names)
-    print(f"{arguments.out}: {len(names)} names")
-    return 0
-
-
-gazetteer = Command(
-    name="gazetteer",
-    help="list companies, for --gazetteer of train-teacher and labels.gazetteer of a recipe",
-    description="Write the names of the companies in 20 stock indices, from the package pytickersymbols.\n"
-    "Any file of such lines will do: with --mentions (in a recipe: labels.mentions) its names also stand where\n"
-    "entities of their type stood.",
-    add_arguments=_gazetteer_arguments,
-    run=_run_gazetteer,
-)
-train_tokenizer = Command(
-    name="train-tokenizer",
-    help="train the word-piece tokenizer on all data",
-    description="Train a Unigram tokenizer on labelled sentences (detokenised) and unlabelled text.\n" + DATA_NOTE,
-    add_arguments=_tokenizer_arguments,
-    run=_run_tokenizer,
-)
 train_teacher = Command(
     name="train-teacher",
     help="train a Transformer token classifier (Hugging Face checkpoint)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +17,14 @@ WIKIANN_45 = (
     "ta te tl tr uk ur vi zh"
 ).split()
 ENTITY_TYPES = ("PER", "ORG", "LOC")
+WIKIANN, MASSIVE = "wikiann", "massive_ner"
+SPLITS = ("train", "dev", "test")
+MAX_TYPES = 63  # packed tags are int8
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A labelled sentence: tokens and their IOB2 tags over PER, ORG, LOC (MISC has become O)."""
+    """A labelled sentence: tokens and their IOB2 tags; those of types that nobody asked for have become O."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
@@ -42,27 +45,72 @@ def data_root() -> Path:
     return root
 
 
-def ner_path(source: str, language: str, split: str) -> Path:
+def source_folder(source: str) -> Path:
+    """Folder of a labelled source: below ner/, or, where the name has a slash (`pos/ud`), below the data folder."""
+    return data_root() / source if "/" in source else data_root() / "ner" / source
+
+
+def source_title(source: str) -> str:
+    """The name of a source in reports and cards."""
+    return "WikiANN" if source == WIKIANN else source
+
+
+def check_source(source: str) -> str:
+    """The name of a source, if it is one.
+
+    :raises ValueError: if it leads out of the data folder.
+    """
+    if any(part in ("", ".", "..") for part in source.split("/")):
+        raise ValueError(f"a source is a folder below ner/, or a path below the data folder, got {source!r}")
+    return source
+
+
+def check_types(types: tuple[str, ...]) -> tuple[str, ...]:
+    """The types, if they can be tagged.
+
+    :raises ValueError: if there is none, too many, one twice, or one that is empty or has a space.
+    """
+    if not 1 <= len(types) <= MAX_TYPES or len(set(types)) < len(types):
+        raise ValueError(f"types must be 1 to {MAX_TYPES}, all different, got {list(types)}")
+    if unfit := [name for name in types if name.split() != [name]]:
+        raise ValueError(f"types must be words without spaces, got {unfit}")
+    return types
+
+
+def split_path(source: str, language: str, split: str) -> Path:
     """Path of one labelled split."""
-    return data_root() / "ner" / source / language / f"{split}.conll.xz"
+    return source_folder(source) / language / f"{split}.conll.xz"
 
 
 def languages_of(source: str, split: str) -> list[str]:
     """Languages for which `source` has `split`, sorted."""
-    return sorted(path.parent.name for path in (data_root() / "ner" / source).glob(f"*/{split}.conll.xz"))
+    return sorted(path.parent.name for path in source_folder(source).glob(f"*/{split}.conll.xz"))
+
+
+def training_languages(source: str) -> list[str]:
+    """Languages of a source to train on, as far as the data folder has them; of WikiANN only WikiANN-45."""
+    found = languages_of(source, "train")
+    return [language for language in WIKIANN_45 if language in found] if source == WIKIANN else found
+
+
+def judged_languages(source: str) -> list[str]:
+    """Languages to judge a student of `source` on: WikiANN-45; of another source those that it has in all splits."""
+    if source == WIKIANN:
+        return list(WIKIANN_45)
+    return sorted(set.intersection(*(set(languages_of(source, split)) for split in SPLITS)))
 
 
 def sources() -> list[str]:
-    """Names of the labelled sources, sorted."""
+    """Names of the labelled sources below ner/, sorted."""
     return sorted(path.name for path in (data_root() / "ner").iterdir() if path.is_dir())
 
 
-def _clean(tags: list[str]) -> tuple[str, ...]:
-    """Map types outside PER, ORG, LOC to O and repair an I- that follows nothing of its type."""
+def _clean(tags: list[str], types: Sequence[str]) -> tuple[str, ...]:
+    """Map types outside `types` to O and repair an I- that follows nothing of its type."""
     cleaned: list[str] = []
     before = "O"
     for tag in tags:
-        if tag[2:] not in ENTITY_TYPES:
+        if tag[2:] not in types:
             tag = "O"
         elif tag.startswith("I-") and before[2:] != tag[2:]:
             tag = "B-" + tag[2:]
@@ -71,7 +119,9 @@ def _clean(tags: list[str]) -> tuple[str, ...]:
     return tuple(cleaned)
 
 
-def parse_conll(lines: Iterator[str], *, language: str, source: str) -> Iterator[Sentence]:
+def parse_conll(
+    lines: Iterator[str], *, language: str, source: str, types: Sequence[str] = ENTITY_TYPES
+) -> Iterator[Sentence]:
     """Parse `token<TAB>tag` lines with a blank line after each sentence."""
     tokens: list[str] = []
     tags: list[str] = []
@@ -84,20 +134,22 @@ def parse_conll(lines: Iterator[str], *, language: str, source: str) -> Iterator
             tokens.append(token)
             tags.append(tag)
         elif tokens:
-            yield Sentence(tuple(tokens), _clean(tags), language, source)
+            yield Sentence(tuple(tokens), _clean(tags, types), language, source)
             tokens, tags = [], []
     if tokens:
-        yield Sentence(tuple(tokens), _clean(tags), language, source)
+        yield Sentence(tuple(tokens), _clean(tags, types), language, source)
 
 
 @lru_cache(maxsize=512)
-def read_split(source: str, language: str, split: str) -> tuple[Sentence, ...]:
-    """All sentences of one split; empty if the source lacks it."""
-    path = ner_path(source, language, split)
+def read_split(
+    source: str, language: str, split: str, *, types: tuple[str, ...] = ENTITY_TYPES
+) -> tuple[Sentence, ...]:
+    """All sentences of one split, tagged with `types`; empty if the source lacks it."""
+    path = split_path(source, language, split)
     if not path.exists():
         return ()
     with lzma.open(path, "rt", encoding="utf-8", newline="\n") as lines:
-        return tuple(parse_conll(iter(lines), language=language, source=source))
+        return tuple(parse_conll(iter(lines), language=language, source=source, types=types))
 
 
 def text_path(language: str) -> Path:

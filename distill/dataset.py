@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distill.corpora import as_text, ner_path, read_split, read_text, text_path
+from distill.corpora import ENTITY_TYPES, as_text, read_split, read_text, split_path, text_path
 from onoma.bundle import TokenizerFacts, sha256
 from onoma.encoding import Encoder, Segment
 from onoma.labels import LabelSet
 
-LABELS = LabelSet(("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"))
+LABELS = LabelSet.of_types(ENTITY_TYPES)  # unless a recipe has other types
 NO_TAG = -1
 PACK_VERSION = 4
 MAX_VOCABULARY = 1 << 16
@@ -172,14 +172,16 @@ def sample(data: Packed, pieces: int, *, seed: int) -> Packed:
     return select(data, chosen)
 
 
-def segment_tags(segment: Segment, entities: Sequence[tuple[int, int, str]]) -> NDArray[np.int8]:
+def segment_tags(
+    segment: Segment, entities: Sequence[tuple[int, int, str]], *, labels: LabelSet = LABELS
+) -> NDArray[np.int8]:
     """(T,) tag of each piece: the first piece that overlaps an entity begins it, the others continue it."""
-    tags = np.full(len(segment.ids), LABELS.outside, dtype=np.int8)
+    tags = np.full(len(segment.ids), labels.outside, dtype=np.int8)
     for start, end, label in entities:
         touched = np.flatnonzero((segment.starts < end) & (segment.ends > start))
         if len(touched):
-            tags[touched] = LABELS.index["I-" + label]
-            tags[touched[0]] = LABELS.index["B-" + label]
+            tags[touched] = labels.index["I-" + label]
+            tags[touched[0]] = labels.index["B-" + label]
     return tags
 
 
@@ -193,10 +195,12 @@ def pack(
     *,
     tokenizer: Tokenizer,
     language: str,
+    labels: LabelSet = LABELS,
     keep_texts: bool = False,
 ) -> Packed:
     """Pack texts with their entities (None: unlabelled) as the service would segment and window them.
 
+    :param labels: whose columns the tags are; it must have the entities' types.
     :param keep_texts: keep each example's text; the few whose text alone gives other pieces are left out.
     :raises ValueError: if the vocabulary does not fit the 16 bits of an id.
     """
@@ -217,7 +221,7 @@ def pack(
                 if entities is None:
                     own = np.full(len(segment.ids), NO_TAG, dtype=np.int8)
                 else:
-                    own = segment_tags(segment, entities)
+                    own = segment_tags(segment, entities, labels=labels)
                 for window in segment.windows:
                     ids.append(segment.ids[window.low : window.high].astype(np.uint16))
                     tags.append(own[window.low : window.high])
@@ -245,6 +249,11 @@ def pack(
     )
 
 
+def types_in_key(types: Sequence[str]) -> dict[str, Any]:
+    """What a hash holds of the types: nothing where they are PER, ORG, LOC, as when there were no others."""
+    return {} if tuple(types) == ENTITY_TYPES else {"types": list(types)}
+
+
 def _key(**facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -259,18 +268,20 @@ def packed_split(
     raw: bool,
     limit: int | None = None,
     texts: bool = False,
+    types: tuple[str, ...] = ENTITY_TYPES,
 ) -> Packed:
-    """One labelled split, packed; from the cache if nothing that went into it changed."""
-    path = ner_path(source, language, split)
-    facts = {"raw": raw, "limit": limit, **({"texts": "utf-8"} if texts else {})}
+    """One labelled split, packed with tags of `types`; from the cache if nothing that went into it changed."""
+    path = split_path(source, language, split)
+    facts = {"raw": raw, "limit": limit, **({"texts": "utf-8"} if texts else {}), **types_in_key(types)}
     key = _key(data=sha256(path), tokenizer=sha256(tokenizer_path), version=PACK_VERSION, **facts)
-    target = cache / f"{source}-{language}-{split}-{key}.npz"
+    target = cache / f"{source.replace('/', '-')}-{language}-{split}-{key}.npz"
     if not target.exists():
-        sentences = read_split(source, language, split)[:limit]
+        sentences = read_split(source, language, split, types=types)[:limit]
         made = pack(
             (as_text(sentence, raw=raw) for sentence in sentences),
             tokenizer=Tokenizer.from_file(str(tokenizer_path)),
             language=language,
+            labels=LabelSet.of_types(types),
             keep_texts=texts,
         )
         made.save(target)

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 from distill.batches import epoch_batches, gather
 from distill.console import console
-from distill.dataset import LABELS, Packed
+from distill.dataset import Packed, types_in_key
 from distill.embeddings import rows_for, start_embedding
 from distill.files import write_json
 from distill.judging import judge
-from distill.materials import Materials, standard_of
+from distill.materials import Materials
 from distill.mixture import TEXT_SOURCES, data_hashes, data_licences
 from distill.piece_scores import macro_f1
-from distill.recipe import Labels, Recipe, SchedulePart, StudentPart
+from distill.recipe import Recipe
+from distill.recipe_tables import Labels, SchedulePart, StudentPart
 from distill.stages import Step, plan
 from distill.students import (
     CONFIG_FILE,
     WEIGHTS_FILE,
+    Decoder,
     Student,
     StudentConfig,
     folded,
@@ -34,15 +36,17 @@ from distill.students import (
     parameter_count,
     save_student,
 )
+from distill.teacher_cache import standard_of
 from distill.training import Schedule, accelerator_for, train
 from distill.transfer import JointLoss
 from onoma.bundle import TOKENIZER_FILE, sha256
 
 RESULT = "result.json"
-# Keys of a recipe that tell how a student came about; where files lie does not, nor what no step used.
+# Keys of a recipe that tell how a student came about; where files lie does not, nor what no step used. Types and source
+# are added where they are not the default.
 _ABOUT_UNTAUGHT: dict[str, Any] = {
-    "labels": set(Labels.model_fields) - {"gazetteer", "languages"},
-    "student": set(StudentPart.model_fields) - {"checkpoint"},
+    "labels": set(Labels.model_fields) - {"gazetteer", "languages", "types", "source"},
+    "student": set(StudentPart.model_fields) - {"checkpoint", "embeddings"},
     "schedule": {"batch", "rate", "embedding_rate", "checks", "keep"},
 }
 _ABOUT = _ABOUT_UNTAUGHT | {
@@ -83,23 +87,29 @@ def _start(materials: Materials, *, seed: int) -> Path:
         folder = Path(own.checkpoint)
         check_shape(materials.recipe, folder)
         files = [sha256(folder / name) for name in (WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE)]
-        facts: dict[str, Any] = {"checkpoint": files, "dropout": own.dropout}
+        facts: dict[str, Any] = {"checkpoint": files, "dropout": own.dropout, "decoder": own.decoder}
     else:
-        facts = {"shape": own.model_dump(exclude={"checkpoint"}), "seed": seed}
-        if own.start != "random" or own.projection != "none":
+        facts = {"shape": own.model_dump(exclude={"checkpoint", "embeddings"}), "seed": seed}
+        if own.start != "random":
+            facts["embeddings"] = materials.embeddings.fingerprint
+        if own.projection != "none":
             facts["teacher"] = materials.teacher.fingerprint
     facts["tokenizer"] = sha256(materials.tokenizer_path)
+    facts |= types_in_key(materials.recipe.labels.types)
 
     def build(folder: Path) -> None:
         if own.checkpoint is not None:
-            student = with_vocabulary(Path(own.checkpoint), materials.tokenizer, dropout=own.dropout)
+            student = with_vocabulary(
+                Path(own.checkpoint), materials.tokenizer, dropout=own.dropout, decoder=own.decoder
+            )
         else:
             torch.manual_seed(seed)
             student = Student(_config(materials))
             rows = None
             if own.start != "random":
-                matrix = materials.teacher.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
-                rows = rows_for(materials.tokenizer, materials.teacher.tokenizer, matrix)
+                source = materials.embeddings
+                matrix = source.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+                rows = rows_for(materials.tokenizer, source.tokenizer, matrix)
             start_embedding(student, rows, start=own.start)
         save_student(student, folder)
         write_json(folder / RESULT, {})
@@ -113,8 +123,8 @@ def check_shape(recipe: Recipe, checkpoint: Path) -> None:
     :raises ValueError: naming the key, the recipe's value and the checkpoint's.
     """
     found, own = load_student(checkpoint).config, recipe.student
-    if found.labels != LABELS.tags:
-        raise ValueError(f"labels differ: {checkpoint} has {list(found.labels)}, onoma {list(LABELS.tags)}")
+    if found.labels != (tags := recipe.label_set.tags):
+        raise ValueError(f"labels differ: {checkpoint} has {list(found.labels)}, labels.types gives {list(tags)}")
     projection = found.activation if found.projection else "none"
     pairs: dict[str, tuple[Any, Any]] = {"kind": (own.kind, found.kind), "embedding": (own.embedding, found.embedding)}
     pairs |= {"hidden": (own.hidden, found.hidden), "projection": (own.projection, projection)}
@@ -127,12 +137,19 @@ def check_shape(recipe: Recipe, checkpoint: Path) -> None:
             raise ValueError(f"student.{name} is {asked!r}, but the checkpoint {checkpoint} has {has!r}")
 
 
-def with_vocabulary(checkpoint: Path, tokenizer: Tokenizer, *, dropout: float) -> Student:
-    """A finished student with the embeddings of another vocabulary, such as a trimmed one; the rest is as it was."""
+def with_vocabulary(
+    checkpoint: Path, tokenizer: Tokenizer, *, dropout: float, decoder: Decoder = "softmax"
+) -> Student:
+    """A finished student with the embeddings of another vocabulary, such as a trimmed one; the rest is as it was.
+
+    :param decoder: a softmax student becomes a CRF without preferences; the other way round its transitions are lost.
+    """
     student = load_student(checkpoint)
     before = Tokenizer.from_file(str(checkpoint / TOKENIZER_FILE))
-    moved = Student(replace(student.config, vocabulary=tokenizer.get_vocab_size(), dropout=dropout))
-    weights = student.state_dict()
+    config = replace(student.config, vocabulary=tokenizer.get_vocab_size(), dropout=dropout, decoder=decoder)
+    moved = Student(config)
+    own = moved.state_dict()
+    weights = own | {name: value for name, value in student.state_dict().items() if name in own}
     if before.get_vocab() != tokenizer.get_vocab():
         weights["embedding.weight"] = rows_for(tokenizer, before, student.embedding.weight.detach())
     moved.load_state_dict(weights)
@@ -149,7 +166,7 @@ def _config(materials: Materials) -> StudentConfig:
         vocabulary=materials.tokenizer.get_vocab_size(),
         embedding=own.embedding,
         hidden=own.hidden,
-        labels=LABELS.tags,
+        labels=materials.recipe.label_set.tags,
         dropout=own.dropout,
         kind=own.kind,
         layers=own.layers,
@@ -157,6 +174,7 @@ def _config(materials: Materials) -> StudentConfig:
         heads=own.heads,
         projection=width,
         activation="gelu" if own.projection == "gelu" else "linear",
+        decoder=own.decoder,
     )
 
 
@@ -181,7 +199,7 @@ def _run_step(materials: Materials, step: Step, before: Path, *, seed: int) -> P
         "keep": keep,
         "checks": checks,
         "pieces": recipe.loss.pieces,
-        "teacher": materials.teacher.fingerprint if asked else None,
+        "teacher": materials.taught_by if asked else None,
         # A GPU computes in bf16; several processes make larger batches.
         "on": [materials.device.type, accelerator_for(materials.device).num_processes],
     }
@@ -195,7 +213,7 @@ def _run_step(materials: Materials, step: Step, before: Path, *, seed: int) -> P
         dev_loss = _loss(materials, step, dev, standard=loss.standard) if step.judge == "loss" else None
 
         def score(model: nn.Module) -> dict[str, float]:
-            f1 = round(macro_f1(model, dev), 3)
+            f1 = round(macro_f1(model, dev, labels=recipe.label_set), 3)
             if dev_loss is None:
                 return {"score": f1, "f1": f1}
             mean = mean_loss(model, dev, dev_loss)
@@ -257,13 +275,17 @@ def _finish(materials: Materials, place: Path, *, seed: int, steps: list[dict[st
     taught = recipe.schedule.taught
     mixtures = [recipe.mixture(languages=materials.languages), *([recipe.transfer_mixture()] if taught else [])]
     own = recipe.student
-    started = own.checkpoint is None and (own.start != "random" or own.projection != "none")
+    started = own.checkpoint is None and own.start != "random"
+    keys = recipe.model_dump(mode="json", include=_ABOUT if taught else _ABOUT_UNTAUGHT)
+    keys["labels"] |= recipe.labels.other_task
     about = {
-        "recipe": recipe.model_dump(mode="json", include=_ABOUT if taught else _ABOUT_UNTAUGHT),
+        "recipe": keys,
         "languages": materials.languages or recipe.labels.languages,
         "seed": seed,
         "steps": [{key: value for key, value in step.items() if key != "minutes"} for step in steps],
-        "teacher": materials.teacher.fingerprint if taught or started else None,
+        "teacher": materials.taught_by if taught else None,
+        "teachers": {language: folder.name for language, folder in materials.teachers.items()} if taught else {},
+        "embeddings": materials.embeddings.fingerprint if started else None,
         "data": data_hashes(*mixtures),
         "licences": data_licences(*mixtures),
         "unlabelled_text": TEXT_SOURCES if any(mixture.text for mixture in mixtures) else None,

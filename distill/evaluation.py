@@ -7,15 +7,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.corpora import WIKIANN_45, Sentence, as_text, languages_of, read_split, sources, token_spans
+from distill.corpora import (
+    ENTITY_TYPES,
+    MASSIVE,
+    WIKIANN,
+    WIKIANN_45,
+    Sentence,
+    as_text,
+    languages_of,
+    read_split,
+    sources,
+    token_spans,
+)
 from onoma.tagger import Tagged, Tagger
 
 Span = tuple[int, int, str]
 Row = tuple[str, str]  # source, language
 PARTS = ("all", "unseen")
 COLLECTIONS = ("gold", "all")
-SILVER = "wikiann"
-APART = "massive_ner"
+SILVER, APART = WIKIANN, MASSIVE
 
 
 @dataclass(slots=True)
@@ -86,14 +96,17 @@ def evaluate_language(
     raw: bool,
     limit: int | None = None,
     observe: Callable[[Sequence[Span], Sequence[Span]], None] | None = None,
+    types: tuple[str, ...] = ENTITY_TYPES,
 ) -> LanguageScore:
     """Score one language of one source.
 
     :param observe: is shown the gold and the predicted spans of every sentence.
+    :param types: what the tagger tags; others in the data do not count.
     """
-    seen = {sentence.key for sentence in read_split(source, language, "train")} if split != "train" else set()
+    train = () if split == "train" else read_split(source, language, "train", types=types)
+    seen = {sentence.key for sentence in train}
     score = LanguageScore()
-    sentences = read_split(source, language, split)[:limit]
+    sentences = read_split(source, language, split, types=types)[:limit]
     for low in range(0, len(sentences), 1024):
         chunk = sentences[low : low + 1024]
         for sentence, spans in zip(chunk, predict(tagger, chunk, raw=raw), strict=True):

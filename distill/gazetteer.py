@@ -5,6 +5,7 @@ Wikipedia, hence WikiANN, speaks of clubs, bands and schools far more than of co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 from distill.corpora import ENTITY_TYPES
 from distill.dataset import Packed, pack
 from distill.files import write_text
+from onoma.labels import LabelSet
 
 
 def company_names() -> list[tuple[str, str]]:
@@ -28,23 +30,24 @@ def write_gazetteer(path: Path, names: list[tuple[str, str]]) -> None:
     write_text(path, "".join(f"{label}\t{name}\n" for label, name in names))
 
 
-def read_gazetteer(path: Path) -> list[tuple[str, str]]:
+def read_gazetteer(path: Path, *, types: Sequence[str] = ENTITY_TYPES) -> list[tuple[str, str]]:
     """(label, name) of each line.
 
-    :raises ValueError: for a line without a known label, a tab and a name; says which.
+    :raises ValueError: for a line without a label of `types`, a tab and a name; says which.
     """
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         label, _, name = line.partition("\t")
-        if label not in ENTITY_TYPES or not name.strip():
-            wanted = ", ".join(sorted(ENTITY_TYPES))
+        if label not in types or not name.strip():
+            wanted = ", ".join(sorted(types))
             raise ValueError(f"{path} line {number}: want one of {wanted}, a tab and a name, got {line!r}")
         found.append((label, name.strip()))
     return found
 
 
-def packed_gazetteer(path: Path, *, tokenizer_path: Path) -> Packed:
+def packed_gazetteer(path: Path, *, tokenizer_path: Path, types: Sequence[str] = ENTITY_TYPES) -> Packed:
     """The names as examples that are one entity each."""
-    names = read_gazetteer(path)
+    names = read_gazetteer(path, types=types)
     texts = ((name, [(0, len(name), label)]) for label, name in names)
-    return pack(texts, tokenizer=Tokenizer.from_file(str(tokenizer_path)), language="gazetteer")
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    return pack(texts, tokenizer=tokenizer, language="gazetteer", labels=LabelSet.of_types(types))

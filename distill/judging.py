@@ -10,8 +10,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from distill.corpora import ENTITY_TYPES, ner_path
-from distill.dataset import LABELS
+from distill.corpora import ENTITY_TYPES, split_path
+from distill.dataset import types_in_key
 from distill.evaluation import Row, Span, evaluate_language, groups_of, summarise
 from distill.files import write_json
 from distill.hugging_face import check_same_labels
@@ -26,7 +26,7 @@ SCORES = "scores.json"
 
 
 def judge(materials: Materials, student: Path) -> dict[str, Any]:
-    """Scores on WikiANN dev and test, and on the gold sources' test where the recipe says so; an artefact.
+    """Scores on dev and test of the main source, and on the gold sources' test where the recipe says so; an artefact.
 
     :param student: folder of the finished student.
     """
@@ -42,10 +42,14 @@ def judge_teacher(materials: Materials) -> dict[str, Any]:
     teacher = materials.teacher
 
     def tagger() -> Tagger:
-        columns = check_same_labels(teacher.labels, LABELS.tags)
-        model = teacher.model.to(materials.device)
+        labels = materials.recipe.label_set
         return torch_tagger(
-            model, teacher.tokenizer, facts=teacher.facts, columns=columns, max_length=min(256, teacher.longest)
+            teacher.model.to(materials.device),
+            teacher.tokenizer,
+            labels=labels,
+            facts=teacher.facts,
+            columns=check_same_labels(teacher.labels, labels.tags),
+            max_length=min(256, teacher.longest),
         )
 
     scores = _judged(materials, "teacher", tagger, {"teacher": teacher.fingerprint})
@@ -53,24 +57,26 @@ def judge_teacher(materials: Materials) -> dict[str, Any]:
 
 
 def _judged(materials: Materials, kind: str, tagger: Callable[[], Tagger], who: dict[str, str]) -> dict[str, Any]:
-    own = materials.recipe.evaluation
-    languages = list(materials.languages or materials.recipe.languages)
-    wikiann = {language: ("wikiann", language) for language in languages}
+    own, labels = materials.recipe.evaluation, materials.recipe.labels
+    main = {language: (labels.source, language) for language in materials.languages or materials.recipe.languages}
     jobs: dict[str, tuple[dict[str, Row], str, int | None]] = {
-        "dev": (wikiann, "dev", own.dev),
-        "test": (wikiann, "test", own.test),
+        "dev": (main, "dev", own.dev),
+        "test": (main, "test", own.test),
     }
     if own.gold:
         rows = groups_of("gold", (), "test")["gold"]
         jobs["gold"] = ({name: row for name, row in rows.items() if _wanted(row, materials)}, "test", own.gold)
+    if own.zero_shot:
+        jobs["zero_shot"] = ({language: (labels.source, language) for language in own.zero_shot}, "test", own.test)
     files = {
         f"{source} {language} {split}": sha256(path)
         for rows, tested, _ in jobs.values()
         for source, language in rows.values()
         for split in (tested, "train")  # which says what is unseen
-        if (path := ner_path(source, language, split)).exists()
+        if (path := split_path(source, language, split)).exists()
     }
-    facts = {**who, "files": files, "limits": [own.dev, own.test, own.gold]}
+    facts = {**who, "files": files, "limits": [own.dev, own.test, own.gold], **types_in_key(labels.types)}
+    facts |= {"zero_shot": own.zero_shot} if own.zero_shot else {}
 
     def build(folder: Path) -> None:
         asked = tagger()
@@ -82,10 +88,12 @@ def _judged(materials: Materials, kind: str, tagger: Callable[[], Tagger], who: 
                 total.update(confusions(gold, spans))
 
             by_row = {
-                row: evaluate_language(asked, *place, split, raw=True, limit=limit, observe=count)
+                row: evaluate_language(
+                    asked, *place, split, raw=True, limit=limit, observe=count, types=labels.types
+                )
                 for row, place in rows.items()
             }
-            scores[name] = summarise(by_row) | {"confusion": _table(confusion)}
+            scores[name] = summarise(by_row) | {"confusion": _table(confusion, types=labels.types)}
         write_json(folder / SCORES, scores)
 
     path = materials.store.get(kind, facts, build) / SCORES
@@ -96,7 +104,7 @@ def _judged(materials: Materials, kind: str, tagger: Callable[[], Tagger], who: 
 def _wanted(row: Row, materials: Materials) -> bool:
     own = materials.recipe
     languages = materials.languages or (own.languages if own.labels.languages else ())
-    return not languages or row[1] in languages
+    return row[0] != own.labels.source and (not languages or row[1] in languages)
 
 
 def confusions(gold: Sequence[Span], predicted: Sequence[Span]) -> list[tuple[str, str]]:
@@ -117,6 +125,8 @@ def _other(place: tuple[int, int], spans: Sequence[Span]) -> str:
     return BORDER if overlaps else NOTHING
 
 
-def _table(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    names = (*ENTITY_TYPES, BORDER, NOTHING)
+def _table(
+    confusion: Counter[tuple[str, str]], *, types: Sequence[str] = ENTITY_TYPES
+) -> dict[str, dict[str, int]]:
+    names = (*types, BORDER, NOTHING)
     return {gold: {found: confusion[gold, found] for found in names} for gold in names}

@@ -5,12 +5,16 @@ Every loss is a mean over the pieces that `mask` (B, T) chooses (None: all of th
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 from torch.nn import functional as F
 
-Imitation = Literal["mse", "kl", "hard"]
+from distill.structure import Structural
+
+Token = Literal["mse", "kl", "token", "emission", "hard"]
+Imitation = Token | Structural
+SOFT = ("kl", "token", "emission")  # the temperature is theirs
 Representation = Literal["mse", "kld"]
 
 _KERAS_EPSILON = 1e-7
@@ -66,9 +70,12 @@ def hard_loss(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -
 
 
 def imitation_loss(
-    kind: Imitation, student: Tensor, teacher: Tensor, *, temperature: float = 1.0, mask: Tensor | None = None
+    kind: str, student: Tensor, teacher: Tensor, *, temperature: float = 1.0, mask: Tensor | None = None
 ) -> Tensor:
-    """The loss of the given kind on logits (B, T, C); the temperature is for `kl` alone.
+    """The loss of the given kind (Token) on logits (B, T, C); the temperature is for those in SOFT.
+
+    `token` and `emission` are `kl` by the names that Wang et al. (2020, eq. 4 and 5) give it: for softmax models, and
+    for the emissions of CRFs. What looks at whole sequences is in distill.structure.
 
     :raises ValueError: for another kind, or a temperature that is not positive.
     """
@@ -77,11 +84,11 @@ def imitation_loss(
     match kind:
         case "mse":
             return logit_loss(student, teacher, mask=mask)
-        case "kl":
+        case "kl" | "token" | "emission":
             return kl_loss(student, teacher, temperature=temperature, mask=mask)
         case "hard":
             return hard_loss(student, teacher, mask=mask)
-    raise ValueError(f"the transfer loss must be mse, kl or hard, got {kind!r}")
+    raise ValueError(f"the transfer loss must be one of {', '.join(get_args(Token))}, got {kind!r}")
 
 
 def representation_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -14,10 +15,9 @@ from torch import Tensor
 
 from distill import mixture as mixtures
 from distill.alignment import Answers
-from distill.batches import epoch_batches, gather
 from distill.console import console
 from distill.corpora import as_text, read_split
-from distill.dataset import LABELS, Packed, concatenate, packed_split, sample, untagged
+from distill.dataset import Packed, concatenate, packed_split, sample, types_in_key, untagged
 from distill.files import write_json
 from distill.hugging_face import (
     HuggingFaceTeacher,
@@ -27,12 +27,14 @@ from distill.hugging_face import (
     direct_ids,
     load_teacher,
 )
+from distill.monolingual import WithTransitions, load_teachers
 from distill.recipe import Recipe
 from distill.store import Store, first_process, locked
 from distill.teacher_cache import StoredTargets, TargetSource, teacher_targets
 from distill.tokenizer import MARK, save_tokenizer
 from distill.vocabulary import coverage, piece_counts, trim
 from onoma.bundle import TOKENIZER_FILE, sha256
+from onoma.labels import LabelSet
 
 COVERAGE = "coverage.json"
 
@@ -40,7 +42,7 @@ COVERAGE = "coverage.json"
 class Materials:
     """Data and teacher of a resolved recipe, each made when it is first asked for.
 
-    :param languages: the labels of these languages only (strategy D0).
+    :param languages: the labels of these languages only (strategy D0, and teachers of one language).
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Materials:
     ) -> None:
         self.recipe, self.store, self.cache, self.device, self.languages = recipe, store, cache, device, languages
         self._found: dict[tuple[str, tuple[int, ...]], TargetSource] = {}  # by digest of the data, and layers
+        # Folders of the recipe's own teachers by language, where it has [teachers] and these are trained.
+        self.teachers: dict[str, Path] = {}
 
     @cached_property
     def whole_tokenizer(self) -> Path:
@@ -73,14 +77,16 @@ class Materials:
             return self.whole_tokenizer
         parts = [self._labelled(self.whole_tokenizer), self._unlabelled(self.whole_tokenizer)]
         data = concatenate([part for part in parts if part is not None])
-        facts = {"tokenizer": sha256(self.whole_tokenizer), "data": data.digest, "minimum": minimum}
+        labels = self.recipe.labels
+        facts: dict[str, Any] = {"tokenizer": sha256(self.whole_tokenizer), "data": data.digest, "minimum": minimum}
+        facts |= labels.other_task
 
         def build(folder: Path) -> None:
             whole = Tokenizer.from_file(str(self.whole_tokenizer))
             smaller = trim(whole, piece_counts(data, whole.get_vocab_size()), minimum=minimum)
             save_tokenizer(smaller, folder / TOKENIZER_FILE)
             texts = {
-                language: [as_text(sentence, raw=True)[0] for sentence in read_split("wikiann", language, "dev")]
+                language: [as_text(sentence, raw=True)[0] for sentence in read_split(labels.source, language, "dev")]
                 for language in self.recipe.languages
             }
             write_json(folder / COVERAGE, coverage(whole, smaller, texts))
@@ -108,15 +114,32 @@ class Materials:
         :raises ValueError: if it has other labels than the student, or not the recipe's layer.
         """
         own = self.recipe.teacher
+        assert own.path is not None  # see distill.fitting
         teacher = load_teacher(Path(own.path) if Path(own.path).exists() else own.path)
-        check_same_labels(teacher.labels, LABELS.tags)
+        check_same_labels(teacher.labels, self.recipe.label_set.tags)
         check_layer(teacher, own.layer)
         return teacher
 
     @cached_property
+    def embeddings(self) -> HuggingFaceTeacher:
+        """The checkpoint whose embeddings the student starts from: the teacher, or another."""
+        path = self.recipe.student.embeddings
+        if path is None:
+            return self.teacher
+        return load_teacher(Path(path) if Path(path).exists() else path)
+
+    @cached_property
+    def taught_by(self) -> str:
+        """What tells the teacher's answers from another's: its fingerprint, or the names of the recipe's teachers."""
+        if self.recipe.teachers is None:
+            return self.teacher.fingerprint
+        names = sorted((language, folder.name) for language, folder in self.teachers.items())
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+    @cached_property
     def keeps_texts(self) -> bool:
         """Whether the teacher cannot be asked about the student's pieces, so that it must see the text itself."""
-        return direct_ids(self.teacher, self.tokenizer) is None
+        return self.recipe.teachers is None and direct_ids(self.teacher, self.tokenizer) is None
 
     def _alone(self, what: str) -> AbstractContextManager[None]:
         """Files of the cache are made by one process at a time; the others then find them there. Not to be nested."""
@@ -158,7 +181,9 @@ class Materials:
 
     @cached_property
     def everything(self) -> Packed:
-        """D_l with its labels, and D_u."""
+        """D_l with its labels, and D_u, if there is one of its own."""
+        if not self.recipe.transfer.given:
+            return self._labelled(self.tokenizer_path, texts=self.keeps_texts)
         return concatenate([self._labelled(self.tokenizer_path, texts=self.keeps_texts), self.unlabelled])
 
     def of(self, name: Literal["labelled", "unlabelled", "everything"]) -> Packed:
@@ -173,11 +198,12 @@ class Materials:
             "tokenizer_path": self.tokenizer_path,
             "limit": self.recipe.evaluation.dev,
             "texts": self.keeps_texts_for_dev,
+            "types": self.recipe.labels.types,
         }
-        languages = self.languages or self.recipe.languages
+        languages, source = self.languages or self.recipe.languages, self.recipe.labels.source
         with self._alone("packed"):
             return concatenate(
-                [packed_split("wikiann", one, "dev", raw=True, cache=self.cache, **options) for one in languages]
+                [packed_split(source, one, "dev", raw=True, cache=self.cache, **options) for one in languages]
             )
 
     @property
@@ -215,21 +241,28 @@ class Materials:
         return found
 
     def _answered(self, data: Packed, layers: tuple[int, ...], student: Path) -> TargetSource:
-        own = self.recipe.teacher
-        fingerprint = f"{self.teacher.fingerprint} {layers} {sha256(student)}"
+        own, labels = self.recipe.teacher, self.recipe.label_set
+        fingerprint = f"{self.taught_by} {layers} {sha256(student)}"
+        if other := types_in_key(labels.types):  # whose order is that of the answers' columns
+            fingerprint += f" {other}"
         if self.device.type != "cpu":  # where teachers run in bf16
             fingerprint += f" {self.device.type}"
+        if self.recipe.teachers is not None:
+            several = load_teachers(self.teachers, device=self.device)
+            found = teacher_targets(several, data, mode=own.cache, cache=self.cache, fingerprint=fingerprint)
+            return WithTransitions(found, data, several)
         if own.engine == "local":
-            answers = _answers(self.teacher, self.tokenizer, self.device, layers)
+            answers = _answers(self.teacher, self.tokenizer, self.device, layers, labels)
             return teacher_targets(answers, data, mode=own.cache, cache=self.cache, fingerprint=fingerprint)
         from distill.cluster import label_with_ray
 
         path, tokenizer = own.path, str(student.absolute())
+        assert path is not None
         place = str(Path(path).absolute()) if Path(path).exists() else path
         device = torch.device(self.device.type)  # an actor sees no GPU but its own
 
         def load() -> Answers:
-            return _answers(load_teacher(place), Tokenizer.from_file(tokenizer), device, layers)
+            return _answers(load_teacher(place), Tokenizer.from_file(tokenizer), device, layers, labels)
 
         return label_with_ray(
             load, data, cache=self.cache, fingerprint=fingerprint, workers=own.workers, device=device
@@ -252,28 +285,10 @@ class Materials:
 
 
 def _answers(
-    teacher: HuggingFaceTeacher, tokenizer: Tokenizer, device: torch.device, layers: tuple[int, ...]
+    teacher: HuggingFaceTeacher,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    layers: tuple[int, ...],
+    labels: LabelSet,
 ) -> Answers:
-    return answers_of(
-        teacher, student_tokenizer=tokenizer, student_labels=LABELS, device=device, layers=layers
-    )
-
-
-def standard_of(targets: TargetSource, data: Packed, layer: int, *, pieces: int = 200_000) -> Tensor:
-    """(2, D) mean and standard deviation of the teacher's states, over about `pieces` pieces drawn at random.
-
-    :raises ValueError: if it has no opinion of any piece.
-    """
-    rows: list[Tensor] = []
-    seen = 0
-    for index in epoch_batches(data, batch_tokens=4096, seed=0, epoch=0):
-        found = targets(gather(data, index))
-        hidden = found.hidden[layer][found.known]
-        rows.append(hidden)
-        seen += len(hidden)
-        if seen >= pieces:
-            break
-    if not seen:
-        raise ValueError(f"the teacher has no opinion of any of the {data.pieces} pieces")
-    whole = torch.cat(rows)
-    return torch.stack([whole.mean(dim=0), whole.std(dim=0).clamp_min(1e-6)])
+    return answers_of(teacher, student_tokenizer=tokenizer, student_labels=labels, device=device, layers=layers)

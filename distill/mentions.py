@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from distill.dataset import LABELS, Packed, laid_end_to_end
+from onoma.labels import LabelSet
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -28,7 +29,13 @@ def latin_pieces(tokenizer: Tokenizer) -> Bools:
 
 
 def replace_mentions(
-    data: Packed, *, latin: Bools, share: float, names: Packed | None = None, seed: int = 0
+    data: Packed,
+    *,
+    latin: Bools,
+    share: float,
+    names: Packed | None = None,
+    labels: LabelSet = LABELS,
+    seed: int = 0,
 ) -> Packed:
     """In `share` of the examples put a random entity of the same type in the place of each.
 
@@ -37,11 +44,12 @@ def replace_mentions(
     :param latin: (V,) see `latin_pieces`.
     :param names: examples of one entity each that half of those from any language are taken from, where there are some
         of the type.
+    :param labels: whose columns the tags of `data` and `names` are.
     :raises ValueError: if `share` is outside 0..1.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in 0..1, got {share}")
-    starts, ends, owner = _mentions(data)
+    starts, ends, owner = _mentions(data, labels)
     if not len(starts):
         return data
     rng = np.random.default_rng(seed)
@@ -60,7 +68,7 @@ def replace_mentions(
     new = starts[donor], ends[donor]
     ids, tags = data.ids, data.tags
     if names is not None and len(names):
-        first, last, _ = _mentions(names)
+        first, last, _ = _mentions(names, labels)
         listed = _draw(names.tags[first].astype(np.int64), last - first <= _LONGEST, label[target], rng)
         chosen = far & (listed >= 0) & (rng.random(len(target)) < 0.5)
         new = tuple(  # type: ignore[assignment]
@@ -71,10 +79,9 @@ def replace_mentions(
     return Packed(ids[changed], tags[changed], offsets, data.language, data.languages)
 
 
-def _mentions(data: Packed) -> tuple[Ints, Ints, Ints]:
+def _mentions(data: Packed, labels: LabelSet) -> tuple[Ints, Ints, Ints]:
     """Start, past the end, and example of every entity, in order."""
-    begins = np.array([tag.startswith("B-") for tag in LABELS.tags] + [False])  # the last entry is NO_TAG's
-    inside = np.array([tag.startswith("I-") for tag in LABELS.tags] + [False])
+    begins, inside = np.append(labels.begins, False), np.append(labels.inside, False)  # the last entry is NO_TAG's
     first = np.zeros(data.pieces + 1, dtype=np.bool_)
     first[data.offsets] = True
     starts = np.flatnonzero(begins[data.tags])

@@ -11,20 +11,25 @@ from tokenizers import Tokenizer
 
 from distill.console import follow
 from distill.corpora import (
+    ENTITY_TYPES,
+    MASSIVE,
+    WIKIANN,
     WIKIANN_45,
     as_text,
     languages_of,
-    ner_path,
     read_split,
     read_text,
     sources,
+    split_path,
     text_languages,
+    training_languages,
 )
 from distill.dataset import Packed, concatenate, packed_split, packed_text
 from distill.gazetteer import packed_gazetteer
 from distill.joining import join_examples
 from distill.mentions import latin_pieces, replace_mentions
 from onoma.bundle import sha256
+from onoma.labels import LabelSet
 
 # Languages beyond WikiANN-45 whose unlabelled text joins the transfer set: those of the other labelled sources, and
 # neighbours in script or family.
@@ -59,6 +64,7 @@ BALANCED_SIZE = 10_000
 class Mixture:
     """Limits in sentences (lines) per language, and how small languages are balanced.
 
+    `types` are tagged, all others are O. `wikiann`, `balance` and `joined` are about the main source, `source`.
     Text is raw: spaces never reach the model, so joined tokens give nearly the same pieces. Only the character tokens
     of the languages in `joined` come out differently, and come in both forms. A WikiANN language with fewer than 10,000
     sentences is repeated up to that size, at most `balance` times; the gold sources (all but WikiANN and MASSIVE) are
@@ -80,6 +86,8 @@ class Mixture:
     together: float = 0.3
     languages: tuple[str, ...] = ()
     texts: bool = False
+    types: tuple[str, ...] = ENTITY_TYPES
+    source: str = WIKIANN
 
     def __post_init__(self) -> None:
         if self.texts and self.mentions:
@@ -88,22 +96,21 @@ class Mixture:
             raise ValueError(f"gazetteer {self.gazetteer} has no effect without mentions above 0, got {self.mentions}")
 
 
-def _training_languages(source: str) -> list[str]:
-    """Languages of a source to train on, as far as the data folder has them; of WikiANN only WikiANN-45."""
-    found = languages_of(source, "train")
-    return [language for language in WIKIANN_45 if language in found] if source == "wikiann" else found
-
-
 def _limit(mixture: Mixture, source: str) -> int | None:
-    other = mixture.massive if source == "massive_ner" else mixture.gold
-    return mixture.wikiann if source == "wikiann" else other
+    """Sentences of each language to take from a source; WikiANN, which is not gold, is the main source or left out."""
+    if source == mixture.source:
+        return mixture.wikiann
+    if source == WIKIANN:
+        return 0
+    return mixture.massive if source == MASSIVE else mixture.gold
 
 
 def _used(mixture: Mixture) -> dict[str, list[str]]:
     """The languages of each source that the mixture takes sentences from."""
     found = {}
-    for source in sources():
-        languages = [one for one in _training_languages(source) if not mixture.languages or one in mixture.languages]
+    # A source outside of ner/ stands alone: the others are tagged for another task.
+    for source in [mixture.source] if "/" in mixture.source else sources():
+        languages = [one for one in training_languages(source) if not mixture.languages or one in mixture.languages]
         if languages and _limit(mixture, source) != 0:
             found[source] = languages
     return found
@@ -115,10 +122,10 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
     for source, languages in _used(mixture).items():
         for language in languages:
             jobs.append((source, language, _limit(mixture, source), True))
-            if source == "wikiann" and language in mixture.joined:
+            if source == mixture.source and language in mixture.joined:
                 jobs.append((source, language, _limit(mixture, source), False))
-    # WikiANN first, then the others in order.
-    jobs.sort(key=lambda job: job[0] != "wikiann")
+    # The main source first, then the others in order.
+    jobs.sort(key=lambda job: job[0] != mixture.source)
     parts: list[Packed] = []
     for source, language, limit, raw in follow(jobs, "labelled data"):
         part = packed_split(
@@ -130,11 +137,12 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
             raw=raw,
             limit=limit,
             texts=mixture.texts,
+            types=mixture.types,
         )
         times = 1
-        if source == "wikiann":
+        if source == mixture.source:
             times = min(mixture.balance, -(-BALANCED_SIZE // max(1, len(part))))
-        elif source != "massive_ner":
+        elif source != MASSIVE:
             times = mixture.gold_times
         parts += [part] * max(1, times)
     data = concatenate(parts)
@@ -142,14 +150,17 @@ def labelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
         latin = latin_pieces(Tokenizer.from_file(str(tokenizer_path)))
         names = None
         if mixture.gazetteer is not None:
-            names = packed_gazetteer(Path(mixture.gazetteer), tokenizer_path=tokenizer_path)
-        data = replace_mentions(data, latin=latin, share=mixture.mentions, names=names)
+            path = Path(mixture.gazetteer)
+            names = packed_gazetteer(path, tokenizer_path=tokenizer_path, types=mixture.types)
+        labels = LabelSet.of_types(mixture.types)
+        data = replace_mentions(data, latin=latin, share=mixture.mentions, names=names, labels=labels)
     return join_examples(data, share=mixture.together)
 
 
 def unlabelled(mixture: Mixture, *, tokenizer_path: Path, cache: Path) -> Packed:
-    """Unlabelled lines of every language onoma cares about."""
-    wanted = sorted(set(mixture.languages or (*WIKIANN_45, *EXTRA_TEXT)) & set(text_languages()))
+    """Unlabelled lines of every language onoma cares about; with another main source, of those that it has."""
+    known = (*WIKIANN_45, *EXTRA_TEXT) if mixture.source == WIKIANN else training_languages(mixture.source)
+    wanted = sorted(set(mixture.languages or known) & set(text_languages()))
     lines = [
         packed_text(language, tokenizer_path=tokenizer_path, cache=cache, limit=mixture.text, texts=mixture.texts)
         for language in follow(wanted, "unlabelled text")
@@ -166,7 +177,7 @@ def data_hashes(*mixtures: Mixture) -> dict[str, str]:
             found["gazetteer"] = sha256(Path(mixture.gazetteer))
         for source, languages in _used(mixture).items():
             own = files.setdefault(source, {})
-            own.update({language: sha256(ner_path(source, language, "train")) for language in languages})
+            own.update({language: sha256(split_path(source, language, "train")) for language in languages})
     for source, hashes in sorted(files.items()):
         found[source] = hashlib.sha256("".join(hashes[language] for language in sorted(hashes)).encode()).hexdigest()
     return found

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from distill.losses import SOFT
+from distill.structure import COUNTED, TEMPERED
 from distill.transfer import Objective
 
 if TYPE_CHECKING:  # recipes are checked by their plans
-    from distill.recipe import Loss, Recipe, SchedulePart
+    from distill.recipe import Recipe
+    from distill.recipe_tables import Loss, SchedulePart
 
 Layer = Literal["head", "projection", "encoder", "embedding"]
 TOP_DOWN: tuple[Layer, ...] = ("head", "projection", "encoder", "embedding")
@@ -42,6 +45,8 @@ def plan(recipe: Recipe) -> list[Step]:
     :raises ValueError: if it needs a projection into the teacher's space and the student has none, a student of one
         language has no labels, or nothing is left to do.
     """
+    if recipe.schedule.strategy == "teachers":
+        return []
     if recipe.schedule.strategy == "D0":
         for language in recipe.languages:
             recipe.mixture(languages=(language,))
@@ -77,7 +82,7 @@ def _steps(recipe: Recipe) -> list[Step]:
         joint = replace(joint, representation=0.0)
         whole = Step("joint", everything, joint, "everything", schedule.logits + schedule.labels, schedule.rate, "f1")
         return steps + _unfreezing(whole, gradual)
-    imitation = Objective(logits=1.0, imitation=loss.imitation, temperature=loss.temperature)
+    imitation = Objective(logits=1.0, imitation=loss.imitation, temperature=loss.temperature, best=loss.best)
     by_logits = Step("logits", everything, imitation, "unlabelled", schedule.logits, schedule.rate, "loss")
     by_labels = Step("labels", everything, labels, "labelled", schedule.labels, schedule.label_rate, "f1")
     return steps + _unfreezing(by_logits, gradual) + _unfreezing(by_labels, gradual)
@@ -92,6 +97,8 @@ def _joint(loss: Loss, layer: int) -> Objective:
         temperature=loss.temperature,
         likeness=loss.likeness,
         layer=layer,
+        best=loss.best,
+        annealed=loss.annealed,
     )
 
 
@@ -102,8 +109,10 @@ def _bare(objective: Objective) -> Objective:
         objective = replace(objective, likeness=default.likeness, layer=default.layer)
     if not objective.logits:
         objective = replace(objective, imitation=default.imitation)
-    if not objective.logits or objective.imitation != "kl":
+    if not objective.logits or objective.imitation not in (*SOFT, *TEMPERED):
         objective = replace(objective, temperature=default.temperature)
+    if not objective.logits or objective.imitation not in COUNTED:
+        objective = replace(objective, best=default.best)
     return objective
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.crf import Chain, Crf
 from distill.encoders import BiLstmEncoder, ConvEncoder, TransformerEncoder
 from distill.files import write_json
 
@@ -20,6 +21,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 Kind = Literal["bilstm", "conv", "transformer"]
 Activation = Literal["linear", "gelu"]
+Decoder = Literal["softmax", "crf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class StudentConfig:
     """Shape of a student: V pieces, E-dimensional embeddings, H hidden units (per direction of a BiLSTM), C tags.
 
     `layers` counts those of a `conv` or `transformer`, `kernel` is the width of a convolution, `heads` are a
-    Transformer's. `projection` is the teacher's width D, or 0 for a head on the encoder's states.
+    Transformer's. `projection` is the teacher's width D, or 0 for a head on the encoder's states. The logits of a `crf`
+    are the emissions of a chain.
     """
 
     vocabulary: int
@@ -42,6 +45,26 @@ class StudentConfig:
     heads: int = 4
     projection: int = 0
     activation: Activation = "linear"
+    decoder: Decoder = "softmax"
+
+
+class Output(NamedTuple):
+    """All that a student says of a batch; tensors alone, so that training on several GPUs sees every one of them.
+
+    :param logits: (B, T, C).
+    :param states: what the head reads, before dropout: the projection (B, T, D), or the encoder's states (B, T, S).
+    :param transitions: (C, C) of a CRF, else None; `start` and `end` (C,) likewise.
+    """
+
+    logits: Tensor
+    states: Tensor
+    transitions: Tensor | None = None
+    start: Tensor | None = None
+    end: Tensor | None = None
+
+    def chain(self, mask: Tensor | None = None) -> Chain:
+        """The chain of the tags; `mask` (B, T) as in `Chain`."""
+        return Chain(self.logits, self.transitions, self.start, self.end, mask)
 
 
 def build_encoder(config: StudentConfig) -> BiLstmEncoder | ConvEncoder | TransformerEncoder:
@@ -79,25 +102,26 @@ class Student(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.projection = nn.Linear(self.encoder.width, config.projection) if config.projection else None
         self.head = nn.Linear(config.projection or self.encoder.width, len(config.labels))
+        self.crf = Crf(len(config.labels)) if config.decoder == "crf" else None
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, *, represent: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *, full: bool = False) -> Tensor | Output:
         """Logits (B, T, C) of right-padded piece ids (B, T); padding never changes the logits of real pieces.
 
-        :param represent: also return what the head reads, before dropout: the projection (B, T, D), or the encoder's
-            states (B, T, S). One call gives both, as training on several GPUs needs.
+        :param full: return all that there is, as losses need it.
         """
         states: Tensor = self.encoder(self.dropout(self.embedding(input_ids)), attention_mask)
         if self.projection is not None:
             states = self.projection(self.dropout(states))
             states = F.gelu(states) if self.config.activation == "gelu" else states
         logits: Tensor = self.head(self.dropout(states))
-        return (logits, states) if represent else logits
+        if not full:
+            return logits
+        return Output(logits, states) if self.crf is None else Output(logits, states, *self.crf())
 
     def layers(self) -> list[tuple[str, nn.Module]]:
         """The layers from the top down: the order in which gradual unfreezing thaws them (Algorithm 1)."""
-        found: list[tuple[str, nn.Module]] = [("head", self.head)]
+        top = self.head if self.crf is None else nn.ModuleList([self.head, self.crf])
+        found: list[tuple[str, nn.Module]] = [("head", top)]
         if self.projection is not None:
             found.append(("projection", self.projection))
         return [*found, ("encoder", self.encoder), ("embedding", self.embedding)]
@@ -111,6 +135,8 @@ def folded(model: Student) -> Student:
     smaller = Student(replace(model.config, projection=0))
     smaller.embedding.load_state_dict(model.embedding.state_dict())
     smaller.encoder.load_state_dict(model.encoder.state_dict())
+    if model.crf is not None and smaller.crf is not None:
+        smaller.crf.load_state_dict(model.crf.state_dict())
     smaller.head.weight.copy_(model.head.weight @ model.projection.weight)
     smaller.head.bias.copy_(model.head.weight @ model.projection.bias + model.head.bias)
     return smaller.train(model.training)

@@ -17,12 +17,15 @@ import torch
 
 from distill.checks import check_run
 from distill.console import console
+from distill.corpora import source_title
 from distill.distillation import distil
 from distill.files import write_json
 from distill.judging import judge_teacher
 from distill.materials import Materials
 from distill.mixture import data_hashes
-from distill.recipe import Recipe, Variant, load_recipe
+from distill.monolingual import ALL, teacher_recipe
+from distill.recipe import Recipe, load_recipe
+from distill.recipe_tables import Variant
 from distill.store import Store, first_process
 from distill.training import accelerator_for, choose_device
 from onoma.machine import processor
@@ -98,15 +101,49 @@ def run_one(recipe: Recipe, variant: Variant, seed: int, place: Place) -> dict[s
     own = _resolved(recipe, variant, place)
     store, device = Store(place.store), _device(place.device)
     whole = Materials(own, store=store, cache=place.cache, device=device)
-    if own.schedule.strategy != "D0":
-        return distil(whole, seed=seed) | {"reused": store.reused, "made": store.made}
-    alone = {
+    if own.schedule.strategy == "D0":
+        result = _merged(_each_alone(own, own.languages, whole, seed), seed)
+    elif own.schedule.strategy == "teachers":
+        result = _merged(_train_teachers(whole, seed), seed)
+    else:
+        if own.teachers is not None and own.schedule.taught:
+            taught = _train_teachers(whole, seed)
+            whole.teachers = {language: place.store / one["student"] for language, one in taught.items()}
+        result = distil(whole, seed=seed)
+    return result | {"reused": store.reused, "made": store.made}
+
+
+def _train_teachers(materials: Materials, seed: int) -> dict[str, dict[str, Any]]:
+    """The results of the recipe's own teachers, by language."""
+    own, tokenizer = materials.recipe, materials.tokenizer_path
+    assert own.teachers is not None
+    begun: Path | None = None
+    if own.teachers.pooled:
+        pooled = _each_alone(teacher_recipe(own, tokenizer), (ALL,), materials, seed)
+        if own.teachers.together:
+            return pooled
+        begun = materials.store.root / pooled[ALL]["student"]
+    recipe = teacher_recipe(own, tokenizer, begun=begun)
+    return _each_alone(recipe, own.labels.languages, materials, seed)
+
+
+def _each_alone(
+    recipe: Recipe, languages: Sequence[str], like: Materials, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Results of one student for each of the languages."""
+    return {
         language: distil(
-            Materials(own, store=store, cache=place.cache, device=device, languages=(language,)), seed=seed
+            Materials(
+                recipe,
+                store=like.store,
+                cache=like.cache,
+                device=like.device,
+                languages=(language,) if language else (),
+            ),
+            seed=seed,
         )
-        for language in own.languages
+        for language in languages
     }
-    return _merged(alone, seed) | {"reused": store.reused, "made": store.made}
 
 
 def _resolved(recipe: Recipe, variant: Variant, place: Place) -> Recipe:
@@ -120,7 +157,10 @@ def _teacher_scores(recipe: Recipe, runs: Sequence[tuple[Variant, int]], place: 
     """The scores of the teacher that the variants share, under `teacher`; nothing where they have several, or none."""
     resolved = [_resolved(recipe, variant, place) for variant, _ in runs]
     taught = [one for one in resolved if one.schedule.taught]
-    if len({(one.teacher.path, one.evaluation) for one in taught}) != 1:
+    judged = {
+        (one.teacher.path, one.evaluation, one.labels.types, one.labels.source, one.labels.languages) for one in taught
+    }
+    if len(judged) != 1 or any(one.teachers for one in taught):
         return {}
     materials = Materials(taught[0], store=Store(place.store), cache=place.cache, device=_device(place.device))
     return {"teacher": judge_teacher(materials)}
@@ -134,9 +174,11 @@ def _device(name: str) -> torch.device:
 
 
 def _merged(alone: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
-    """One result of students of one language each (strategy D0)."""
+    """One result of students of one language each (strategy D0, teachers)."""
     results = list(alone.values())
-    parts = [part for part in ("dev", "test", "gold") if part in results[0]]
+    if len(results) == 1:
+        return results[0]
+    parts = [part for part in ("dev", "test", "gold", "zero_shot") if part in results[0]]
     scores: dict[str, Any] = {part: _merged_scores([one[part] for one in results]) for part in parts}
     return {
         "seed": seed,
@@ -151,19 +193,25 @@ def _merged(alone: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
 def _merged_scores(parts: list[dict[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for part in ("all", "unseen"):
-        counted = {name: value for one in parts for name, value in counted_rows(one[part]).items()}
+        counted = _mean_of_rows([counted_rows(one[part]) for one in parts])
         worst = min(counted, key=lambda name: counted[name], default=None)
         merged[part] = {
             "macro_f1": round(statistics.fmean(counted.values()), 2) if counted else 0.0,
             "std": round(statistics.pstdev(counted.values()), 2) if counted else 0.0,
             "worst": [worst, counted[worst]] if worst else None,
-            "f1": {name: value for one in parts for name, value in one[part]["f1"].items()},
+            "f1": _mean_of_rows([one[part]["f1"] for one in parts]),
         }
     names = parts[0]["confusion"]
     merged["confusion"] = {
         gold: {found: sum(one["confusion"][gold][found] for one in parts) for found in names[gold]} for gold in names
     }
     return merged
+
+
+def _mean_of_rows(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Each row's mean over those that have it: zero-shot rows are everyone's."""
+    names = dict.fromkeys(name for one in parts for name in one)
+    return {name: round(statistics.fmean(one[name] for one in parts if name in one), 2) for name in names}
 
 
 def counted_rows(summary: dict[str, Any]) -> dict[str, float]:
@@ -191,7 +239,8 @@ def metrics_of_run(run: dict[str, Any], own: Recipe) -> dict[str, Any]:
 
     :param own: the run's recipe, with its variant's changes.
     """
-    limits = {"WikiANN test": ("test", own.evaluation.test), "gold test": ("gold", own.evaluation.gold)}
+    main = f"{source_title(own.labels.source)} test"
+    limits = {main: ("test", own.evaluation.test), "gold test": ("gold", own.evaluation.gold)}
     found: dict[str, Any] = {"measured_on": "raw text, before quantization; strict span F1 in percent"}
     for title, (part, limit) in limits.items():
         name = title if limit is None else f"{title}, first {limit} sentences"

@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from distill.corpora import WIKIANN, source_title
 from distill.expectations import expected_pairs
 from distill.files import write_text
 from distill.report import markdown_table
@@ -17,6 +18,7 @@ from distill.study_plots import plot_steps, plot_tradeoff, plot_variants
 REPORT = "report.md"
 LATENCY = "latency.json"  # what `onoma export latency` measured
 TEACHER = "teacher"
+BESIDE = {"gold": "gold test", "zero_shot": "zero-shot"}  # parts that a run may have beside dev and test
 
 Run = dict[str, Any]
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
@@ -70,7 +72,7 @@ def write_report(run: Path, out: Path) -> Path:
     if results.latency:
         parts.append(_picture(plot_tradeoff(results, out), "Macro F1 against latency"))
     parts += [_steps(results), _picture(plot_steps(results, out), "Dev F1 after each step"), _languages(results)]
-    parts += [_gold(results), _confusion(results), _coverage(results)]
+    parts += [_beside(results), _confusion(results), _coverage(results)]
     write_text(out / REPORT, "\n".join(part for part in parts if part))
     return out / REPORT
 
@@ -91,42 +93,58 @@ def _head(results: Results) -> str:
     names = [variant["name"] for variant in recipe["variants"]] or [recipe["name"]]
     there = {(run["variant"], run["seed"]) for run in content["runs"]}
     missing = [f"{name} (seed {seed})" for name in names for seed in recipe["seeds"] if (name, seed) not in there]
+    main = source_title(recipe.get("labels", {}).get("source", WIKIANN))
     lines = [
         f"# {recipe['name']}\n",
         recipe["description"] + "\n" if recipe["description"] else "",
         f"`onoma distill run {content['path']}`, {content['date']}, on {content['machine']}. Seeds "
-        f"{', '.join(map(str, recipe['seeds']))}. Teacher: {recipe['teacher']['path']}. Strict span F1 in percent on "
-        "raw text; chosen on dev, reported on WikiANN test; mean and standard deviation over seeds.\n",
+        f"{', '.join(map(str, recipe['seeds']))}. Teacher: {_who(recipe)}. Strict span F1 in percent on "
+        f"raw text; chosen on dev, reported on {main} test; mean and standard deviation over seeds.\n",
         f"**{len(missing)} runs are missing:** {', '.join(missing)}.\n" if missing else "",
     ]
     return "\n".join(line for line in lines if line)
 
 
+def _who(recipe: dict[str, Any]) -> str:
+    own = recipe.get("teachers")
+    if not own:
+        return str(recipe["teacher"]["path"])
+    shape = own["shape"]
+    size = f"{shape['kind']} {shape['decoder']}, E={shape['embedding']} H={shape['hidden']}"
+    return f"trained by the recipe, one {'of all languages' if own['together'] else 'a language'} ({size})"
+
+
+def _parts_beside(results: Results) -> list[str]:
+    """The parts that any run has beside dev and test."""
+    everyone = [run for runs in results.columns.values() for run in runs]
+    return [part for part in BESIDE if any(part in run for run in everyone)]
+
+
 def _table(results: Results) -> str:
-    gold = any("gold" in run for runs in results.columns.values() for run in runs)
+    beside = _parts_beside(results)
     head = ["variant", "seeds", "dev", "test", "test, unseen", "std of languages", "worst language", "parameters"]
-    head += ["gold test"] if gold else []
+    head += [BESIDE[part] for part in beside]
     head += ["ms, 1x32", "ms, 32x32"] if results.latency else []
     rows = []
     if results.teacher:
-        rows.append([TEACHER, "-", *_scores([results.teacher], gold), *(["-", "-"] if results.latency else [])])
+        rows.append([TEACHER, "-", *_scores([results.teacher], beside), *(["-", "-"] if results.latency else [])])
     for name, runs in results.by_variant.items():
-        row = [name, str(len(runs)), *_scores(runs, gold)]
+        row = [name, str(len(runs)), *_scores(runs, beside)]
         if results.latency:
             row += [_milliseconds(results.milliseconds(name, shape)) for shape in ("1x32", "32x32")]
         rows.append(row)
     return markdown_table(head, rows)
 
 
-def _scores(runs: list[Run], gold: bool) -> list[str]:
-    """Cells of the main table from dev to gold test."""
+def _scores(runs: list[Run], beside: list[str]) -> list[str]:
+    """Cells of the main table from dev to the parts beside."""
     parts = [("dev", "all"), ("test", "all"), ("test", "unseen")]
     cells = [mean_and_spread([run[part][which]["macro_f1"] for run in runs]) for part, which in parts]
     cells += [f"{statistics.fmean(run['test']['all']['std'] for run in runs):.2f}", _worst(runs)]
     cells.append(f"{runs[0]['parameters'] / 1e6:.2f}M" if "parameters" in runs[0] else "-")
-    if gold:
-        whole = all("gold" in run for run in runs)
-        cells.append(mean_and_spread([run["gold"]["all"]["macro_f1"] for run in runs]) if whole else "-")
+    for part in beside:
+        whole = all(part in run for run in runs)
+        cells.append(mean_and_spread([run[part]["all"]["macro_f1"] for run in runs]) if whole else "-")
     return cells
 
 
@@ -155,38 +173,54 @@ def _by_row(runs: list[Run], part: str) -> dict[str, float]:
 
 
 def _expectations(results: Results) -> str:
-    """Every `a < b` that the recipe expects, with the difference of means on test and its 95 % interval over seeds."""
-    rows = []
+    """Every `a < b` that the recipe expects: differences of means with their 95 % intervals over seeds."""
     recipe = results.content["recipe"]
     names = [variant["name"] for variant in recipe["variants"]]
-    for order in recipe["expect"]:
-        for low, margin, high in expected_pairs(order, names):
-            both = low in results.by_variant and high in results.by_variant
-            found = compare(results, low, high, margin) if both else ["-", "-", "0", "not run"]
-            rows.append([f"{low} < {high}", f"{margin:g}", *found])
-    if not rows:
+    pairs = [pair for order in recipe["expect"] for pair in expected_pairs(order, names)]
+    if not pairs:
         return ""
-    table = markdown_table(["expected", "margin", "difference", "95 % interval", "seeds", "verdict"], rows)
-    note = "Differences of macro F1 on test, paired by seed (Student's t); an order holds above its margin.\n\n"
-    return "## Expected orders\n\n" + note + table
+    head = ["expected", "margin", "difference", "95 % interval", "seeds", "rows ahead", "verdict"]
+    text = (
+        "## Expected orders\n\nDifferences of macro F1 on test, paired by seed (Student's t); an order holds above its "
+        "margin. Rows ahead: languages whose mean over seeds is higher.\n\n"
+    )
+    text += markdown_table(head, _compared(results, pairs, "test"))
+    if "zero_shot" in _parts_beside(results):
+        text += "\nThe same in the zero-shot languages.\n\n"
+        text += markdown_table(head, _compared(results, pairs, "zero_shot"))
+    return text
 
 
-def compare(results: Results, low: str, high: str, margin: float = 0.0) -> list[str]:
-    """Mean difference over the seeds that both have, its interval, how many seeds, and whether it is above `margin`."""
-    first = {run["seed"]: run["test"]["all"]["macro_f1"] for run in results.by_variant[low]}
-    second = {run["seed"]: run["test"]["all"]["macro_f1"] for run in results.by_variant[high]}
-    differences = [second[seed] - first[seed] for seed in first if seed in second]
-    if not differences:
-        return ["-", "-", "0", "no seed in common"]
+def _compared(results: Results, pairs: list[tuple[str, float, str]], part: str) -> list[list[str]]:
+    rows = []
+    for low, margin, high in pairs:
+        both = low in results.by_variant and high in results.by_variant
+        found = compare(results, low, high, margin, part) if both else ["-", "-", "0", "-", "not run"]
+        rows.append([f"{low} < {high}", f"{margin:g}", *found])
+    return rows
+
+
+def compare(results: Results, low: str, high: str, margin: float = 0.0, part: str = "test") -> list[str]:
+    """Mean difference over the seeds that both have, its interval, how many seeds, in how many rows, the verdict."""
+    of_low, of_high = (
+        {run["seed"]: run for run in results.by_variant[name] if part in run} for name in (low, high)
+    )
+    pairs = [(of_low[seed], of_high[seed]) for seed in of_low if seed in of_high]
+    if not pairs:
+        return ["-", "-", "0", "-", "no seed in common"]
+    differences = [second[part]["all"]["macro_f1"] - first[part]["all"]["macro_f1"] for first, second in pairs]
     mean = statistics.fmean(differences)
+    first, second = (_by_row(list(runs), part) for runs in zip(*pairs, strict=True))
+    gaps = [second[row] - first[row] for row in first if row in second]
+    ahead = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
+    verdict = "holds" if mean > margin else "does not hold"
     if len(differences) < 2:
-        return [f"{mean:+.2f}", "-", "1", "holds" if mean > margin else "does not hold"]
+        return [f"{mean:+.2f}", "-", "1", ahead, verdict]
     degrees = min(len(differences) - 1, len(_T95) - 1)
     half = _T95[degrees] * statistics.stdev(differences) / math.sqrt(len(differences))
-    verdict = "holds" if mean > margin else "does not hold"
     if abs(mean - margin) <= half:
         verdict += ", within the noise of the seeds"
-    return [f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}", str(len(differences)), verdict]
+    return [f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}", str(len(differences)), ahead, verdict]
 
 
 def _steps(results: Results) -> str:
@@ -211,12 +245,17 @@ def _languages(results: Results) -> str:
     return "## By language\n\nMean F1 on test over seeds.\n\n" + _rows_table(results, "test", "language")
 
 
-def _gold(results: Results) -> str:
-    """The gold sources apart, if any run was judged on them."""
-    if not any("gold" in run for runs in results.columns.values() for run in runs):
-        return ""
-    note = "Mean F1 on the gold sources' test over seeds.\n\n"
-    return "## By gold source\n\n" + note + _rows_table(results, "gold", "source/language")
+def _beside(results: Results) -> str:
+    """The gold sources, and the languages that nobody had labels of, if any run was judged on them."""
+    told = {
+        "gold": ("By gold source", "Mean F1 on the gold sources' test over seeds.", "source/language"),
+        "zero_shot": ("Zero-shot", "Mean F1 over seeds in languages whose labels nobody has seen.", "language"),
+    }
+    tables = []
+    for part in _parts_beside(results):
+        title, note, row = told[part]
+        tables.append(f"## {title}\n\n{note}\n\n" + _rows_table(results, part, row))
+    return "\n".join(tables)
 
 
 def _rows_table(results: Results, part: str, title: str) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.alignment import Answers, Targets
-from distill.batches import Batch, epoch_batches, piece_positions
+from distill.batches import Batch, epoch_batches, gather, piece_positions
 from distill.console import console, follow
 from distill.dataset import Packed, select
 from distill.files import write_array, write_json
@@ -175,6 +175,26 @@ def stored_targets(folder: Path, data: Packed, count: int) -> StoredTargets:
         for name in json.loads(_manifest(folder, number).read_text(encoding="utf-8")):
             parts.setdefault(name.rpartition("-")[0], []).append(np.load(folder / name, mmap_mode="r"))
     return StoredTargets(data, parts)
+
+
+def standard_of(targets: TargetSource, data: Packed, layer: int, *, pieces: int = 200_000) -> Tensor:
+    """(2, D) mean and standard deviation of the teacher's states, over about `pieces` pieces drawn at random.
+
+    :raises ValueError: if it has no opinion of any piece.
+    """
+    rows: list[Tensor] = []
+    seen = 0
+    for index in epoch_batches(data, batch_tokens=4096, seed=0, epoch=0):
+        found = targets(gather(data, index))
+        hidden = found.hidden[layer][found.known]
+        rows.append(hidden)
+        seen += len(hidden)
+        if seen >= pieces:
+            break
+    if not seen:
+        raise ValueError(f"the teacher has no opinion of any of the {data.pieces} pieces")
+    whole = torch.cat(rows)
+    return torch.stack([whole.mean(dim=0), whole.std(dim=0).clamp_min(1e-6)])
 
 
 def _manifest(folder: Path, number: int) -> Path:

@@ -21,6 +21,7 @@ from transformers import (
 
 from distill.dataset import LABELS
 from distill.tokenizer import MASK, PAD, UNK
+from onoma.labels import LabelSet
 
 Architecture = Literal["modernbert", "roformer", "bert"]
 
@@ -39,11 +40,11 @@ class TeacherConfig:
     embedding: int | None = None  # factorised word embeddings (roformer); None: as wide as `hidden`
 
 
-def build_teacher(config: TeacherConfig, *, vocabulary: int) -> PreTrainedModel:
+def build_teacher(config: TeacherConfig, *, vocabulary: int, labels: LabelSet = LABELS) -> PreTrainedModel:
     """A token classifier of the given shape with random weights."""
-    labels: dict[str, Any] = {
-        "id2label": dict(enumerate(LABELS.tags)),
-        "label2id": dict(LABELS.index),
+    shape: dict[str, Any] = {
+        "id2label": dict(enumerate(labels.tags)),
+        "label2id": dict(labels.index),
         "vocab_size": vocabulary,
         "hidden_size": config.hidden,
         "num_hidden_layers": config.layers,
@@ -54,7 +55,7 @@ def build_teacher(config: TeacherConfig, *, vocabulary: int) -> PreTrainedModel:
     }
     if config.architecture == "modernbert":
         own: Any = ModernBertConfig(
-            **labels,
+            **shape,
             global_attn_every_n_layers=1,
             embedding_dropout=config.dropout,
             mlp_dropout=config.dropout,
@@ -70,7 +71,7 @@ def build_teacher(config: TeacherConfig, *, vocabulary: int) -> PreTrainedModel:
     else:
         kind = RoFormerConfig if config.architecture == "roformer" else BertConfig
         own = kind(
-            **labels,
+            **shape,
             hidden_dropout_prob=config.dropout,
             attention_probs_dropout_prob=0.0,
             classifier_dropout=config.dropout,
@@ -80,15 +81,17 @@ def build_teacher(config: TeacherConfig, *, vocabulary: int) -> PreTrainedModel:
     return model
 
 
-def build_on_body(folder: Path, *, vocabulary: int, dropout: float = 0.1) -> PreTrainedModel:
+def build_on_body(
+    folder: Path, *, vocabulary: int, labels: LabelSet = LABELS, dropout: float = 0.1
+) -> PreTrainedModel:
     """A token classifier on a pretrained body with a new vocabulary; word embeddings start random.
 
     Everything but the word embeddings and the head comes from the checkpoint in `folder`.
     """
     model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
         str(folder),
-        id2label=dict(enumerate(LABELS.tags)),
-        label2id=dict(LABELS.index),
+        id2label=dict(enumerate(labels.tags)),
+        label2id=dict(labels.index),
         classifier_dropout=dropout,
         attention_probs_dropout_prob=0.0,
     )

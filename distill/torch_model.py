@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import nn
 
+from distill.crf import Crf
 from distill.dataset import LABELS
-from onoma.bundle import Calibration, TokenizerFacts
+from distill.students import Student
+from onoma.bundle import Calibration, TokenizerFacts, Transitions
 from onoma.encoding import Encoder
+from onoma.labels import LabelSet
 from onoma.model import padded
 from onoma.tagger import Tagger
 
@@ -42,10 +45,16 @@ class TorchModel:
         return [rows[place] for rows, place in zip(logits.numpy(), places, strict=True)]
 
 
+def transitions_of(crf: Crf) -> Transitions:
+    """The transitions of a student as onoma's decoder takes them."""
+    return Transitions.model_validate({name: value.tolist() for name, value in crf.state_dict().items()})
+
+
 def torch_tagger(
     model: nn.Module,
     tokenizer: Tokenizer,
     *,
+    labels: LabelSet = LABELS,
     facts: TokenizerFacts | None = None,
     columns: torch.Tensor | None = None,
     max_length: int = 256,
@@ -53,15 +62,20 @@ def torch_tagger(
 ) -> Tagger:
     """A Tagger over a torch model (put it in eval mode first) and the tokenizer it was trained with.
 
+    :param labels: what it tags; a student knows its own.
     :param facts: the pieces its tokenizer puts around a text (none).
     :param columns: (C,) which of the model's columns each label is; None where they agree.
     :param max_length: most pieces that go in at once, those around the text included.
     """
+    crf = None
+    if isinstance(model, Student):
+        labels, crf = LabelSet(model.config.labels), model.crf
     facts = facts or TokenizerFacts(pad_id=0)
     limit = max_length - len(facts.prefix_ids) - len(facts.suffix_ids)
     return Tagger(
         encoder=Encoder(tokenizer, facts=facts, limit=limit, overlap=min(overlap, limit // 4)),
         model=TorchModel(model, facts=facts, columns=columns),
-        labels=LABELS,
+        labels=labels,
         calibration=Calibration(),
+        transitions=None if crf is None else transitions_of(crf),
     )

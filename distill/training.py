@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ def _stream(data: Packed, schedule: Schedule, state: _State, accelerator: Accele
             step = order[state.batch : state.batch + many]
             state.batch += many
             state.taken = sum(int(data.lengths[index[0]]) * len(index) for index in step)
-            yield gather(data, step[rank])
+            yield replace(gather(data, step[rank]), progress=min(1.0, state.done / schedule.tokens))
         if state.batch + many > len(order):
             state.epoch += 1
             state.batch = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from distill.alignment import Targets
 from distill.batches import Batch
 from distill.losses import Imitation, Representation, imitation_loss, label_loss, representation_loss
+from distill.structure import STRUCTURAL, likelihood_loss, structural_loss, sum_of
+from distill.students import Output
 from distill.teacher_cache import TargetSource
 
 
@@ -19,6 +21,9 @@ class Objective:
     """Weights of eq. 7 (alpha, beta, gamma) and the kind of each part.
 
     :param layer: whose hidden states are the representation: 0 the embeddings' output, k the k-th layer's.
+    :param best: of top-k and top-wk: how many of the teacher's best sequences.
+    :param annealed: share of the training over which the weight moves from the teacher to the labels, linearly from
+        all to none (Clark et al. 2019); 0: never, both keep their weights.
     """
 
     labels: float = 0.0
@@ -28,13 +33,28 @@ class Objective:
     temperature: float = 1.0
     likeness: Representation = "mse"
     layer: int = -1
+    best: int = 1
+    annealed: float = 0.0
+
+    def at(self, progress: float) -> Objective:
+        """The weights at a share of the training."""
+        if not self.annealed:
+            return self
+        taught = max(0.0, 1.0 - progress / self.annealed)
+        return replace(
+            self,
+            labels=self.labels * (1 - taught),
+            representation=self.representation * taught,
+            logits=self.logits * taught,
+        )
 
 
 class JointLoss:
     """Weighted sum of label, representation and logit loss (XtremeDistil, eq. 7); a stage has some weights at zero.
 
     The labels' part is a mean over all pieces that have labels, for decoding reads every piece's scores. The teacher's
-    parts are means over the chosen pieces that it has an opinion of, zero where there are none.
+    parts are means over the chosen pieces that it has an opinion of, zero where there are none. Where whole sequences
+    count (a CRF's labels, structural losses), it is the pieces of sentences without a gap.
 
     :param targets: the teacher's; may be None where only labels count.
     :param standard: (2, D) mean and standard deviation of the layer, for `mse`.
@@ -56,12 +76,10 @@ class JointLoss:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one batch."""
-        own = self.objective
-        loss = torch.zeros((), device=batch.ids.device)
-        if own.representation:
-            logits, representation = model(batch.ids, batch.mask, represent=True)
-        else:
-            logits = model(batch.ids, batch.mask)
+        own = self.objective.at(batch.progress)
+        output: Output = model(batch.ids, batch.mask, full=True)
+        # In several processes every parameter must have a gradient, also where a weight is 0 for a while.
+        loss = sum_of(output.chain()) * 0.0
         if self.targets is not None and (own.representation or own.logits):
             targets = self.targets(batch)
             mask = self._imitated(batch, targets)
@@ -70,15 +88,29 @@ class JointLoss:
                 if own.likeness == "mse" and self.standard is not None:
                     mean, deviation = self.standard.to(hidden.device)
                     hidden = (hidden - mean) / deviation
-                part = representation_loss(own.likeness, representation.float(), hidden, mask=mask)
+                part = representation_loss(own.likeness, output.states.float(), hidden, mask=mask)
                 loss = loss + own.representation * part
             if own.logits:
-                loss = loss + own.logits * imitation_loss(
-                    own.imitation, logits.float(), targets.logits, temperature=own.temperature, mask=mask
-                )
+                loss = loss + own.logits * self._imitation(own, output, targets, mask)
         if own.labels:
-            loss = loss + own.labels * label_loss(logits.float(), batch.tags)
-        return loss
+            if output.transitions is None:
+                part = label_loss(output.logits.float(), batch.tags)
+            else:
+                part = likelihood_loss(output.chain(), batch.tags)
+            loss = loss + own.labels * part
+        return loss.float()
+
+    def _imitation(self, own: Objective, output: Output, targets: Targets, mask: Tensor | None) -> Tensor:
+        if own.imitation not in STRUCTURAL:
+            logits = output.logits.float()
+            return imitation_loss(own.imitation, logits, targets.logits, temperature=own.temperature, mask=mask)
+        student, teacher = output.chain(), targets.chain
+        if mask is not None:  # of a sentence with gaps there is no distribution
+            whole = mask.all(dim=1)
+            if not bool(whole.any()):
+                return sum_of(student) * 0.0
+            student, teacher = student.rows(whole), teacher.rows(whole)
+        return structural_loss(own.imitation, student, teacher, temperature=own.temperature, count=own.best)
 
     def _imitated(self, batch: Batch, targets: Targets) -> Tensor | None:
         """(B, T) the pieces on which the teacher is imitated; None for all."""

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from export.card import card
 from export.check import (
     MAX_FP32_DIFFERENCE,
+    MIN_FP32_AGREEMENT,
     PARITY_TEXTS,
     Parity,
     full_window,
@@ -149,6 +150,8 @@ def assemble(
                 tokenizer=facts,
                 max_length=max_length,
                 overlap=overlap,
+                decoder="softmax" if source.transitions is None else "crf",
+                crf=source.transitions,
                 languages=tuple(languages),
                 licence=licence,
                 quantization=Quantization(method=quantization, details=details),
@@ -238,7 +241,8 @@ def _write_model(
     The quantized model must keep the tags of real sentences.
     """
     parity = _save_and_measure(source, source.graph, path, [*inputs, *full_window(inputs, limit)])
-    require_parity(parity, "the fp32 export", max_difference=MAX_FP32_DIFFERENCE)
+    limits = {"max_difference": MAX_FP32_DIFFERENCE, "min_agreement": MIN_FP32_AGREEMENT}
+    require_parity(parity, "the fp32 export", **limits)
     details: dict[str, Any] = {}
     if method != "fp32":
         graph = source.graph
@@ -254,7 +258,7 @@ def _write_model(
 def _save_and_measure(source: Source, graph: onnx.ModelProto, path: Path, inputs: Sequence[Ints]) -> Parity:
     onnx.checker.check_model(graph)
     onnx.save(graph, str(path))
-    return measure_parity(source.reference, OnnxModel(path, facts=source.facts, threads=1), inputs, source.facts)
+    return measure_parity(source, OnnxModel(path, facts=source.facts, threads=1), inputs)
 
 
 def _seal(folder: Path, manifest: Manifest) -> Manifest:

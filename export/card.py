@@ -7,6 +7,10 @@ from typing import Any
 
 from onoma.bundle import Manifest
 
+_DECODERS = {
+    "softmax": "softmax: each piece has probabilities of its own",
+    "crf": "linear-chain CRF: probabilities are marginals over all legal sequences of tags",
+}
 _METHODS = {
     "int8-weights": "Weights are stored as int8 and computed in fp32: an answer depends on the text alone, never on "
     "its batch-mates.",
@@ -34,6 +38,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield "`onoma.Tagger` and the onoma service read."
     yield ""
     yield f"- architecture: {manifest.architecture}, {manifest.parameters:,} parameters"
+    yield f"- decoder: {_DECODERS[manifest.decoder]}"
     yield f"- labels: {', '.join(manifest.labels)}"
     yield f"- languages: {', '.join(manifest.languages) or 'not stated'}"
     yield f"- licence: {manifest.licence}"

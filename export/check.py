@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import ExportError
-from export.source import Floats, Ints, Reference
+from export.source import Decide, Floats, Ints, Source, most_probable
 from onoma.bundle import TokenizerFacts
+from onoma.decode import build_decoder
+from onoma.labels import LabelSet
 from onoma.model import Model
+from onoma.words import Words
 
 PARITY_TEXTS = (
     "Angela Merkel visited the Siemens works in München on 3 May 2019.",
@@ -32,6 +35,7 @@ PARITY_TEXTS = (
 """Sentences in several scripts, of several lengths."""
 
 MAX_FP32_DIFFERENCE = 1e-3
+MIN_FP32_AGREEMENT = 0.99  # of decided tags; less than all of them, as there are ties
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ class Parity:
 
     :param pieces: pieces compared.
     :param max_difference: largest difference of any logit.
-    :param agreement: share of pieces whose most probable tag is the same.
+    :param agreement: share of pieces whose decided tag is the same: the most probable one, or for a CRF that of the
+        best sequence.
     :param batch_difference: largest difference of any logit between a sentence alone and one in a padded batch.
     """
 
@@ -56,27 +61,42 @@ def full_window(inputs: Sequence[Ints], limit: int) -> list[Ints]:
     return [np.resize(pieces, limit)] if len(pieces) else []
 
 
-def measure_parity(reference: Reference, model: Model, inputs: Sequence[Ints], facts: TokenizerFacts) -> Parity:
-    """Compare each window (T,) of piece ids, alone and all in one padded batch, with the original alone.
+def measure_parity(source: Source, model: Model, inputs: Sequence[Ints]) -> Parity:
+    """Compare an exported model with the original: each window (T,) of piece ids, alone and all in one padded batch.
 
     :raises ExportError: if there is nothing to compare, or the shapes of the logits differ.
     """
     if not inputs:
         raise ExportError("parity needs at least one sentence with a piece in it")
-    expected = [_without_specials(reference(_with_specials(ids, facts)), facts) for ids in inputs]
+    facts, decide = source.facts, _decide_as_bundle(source)
+    expected = [_without_specials(source.reference(_with_specials(ids, facts)), facts) for ids in inputs]
     alone = [model.infer([ids])[0] for ids in inputs]
     together = model.infer(inputs)
     for want, one, many in zip(expected, alone, together, strict=True):
         if not want.shape == one.shape == many.shape:
             raise ExportError(f"logits have shape {want.shape} before the export and {one.shape}, {many.shape} after")
+    decided = np.concatenate([source.decide(want) for want in expected])
+    same = [decided == np.concatenate([decide(rows) for rows in got]) for got in (alone, together)]
     want, one, many = np.concatenate(expected), np.concatenate(alone), np.concatenate(together)
-    same = [want.argmax(axis=1) == got.argmax(axis=1) for got in (one, many)]
     return Parity(
         pieces=len(want),
         max_difference=float(max(np.abs(want - one).max(), np.abs(want - many).max())),
         agreement=float(np.mean(same)),
         batch_difference=float(np.abs(one - many).max()),
     )
+
+
+def _decide_as_bundle(source: Source) -> Decide:
+    """How onoma decides with the source's transitions."""
+    if source.transitions is None:
+        return most_probable
+    chain = build_decoder(LabelSet(source.labels), transitions=source.transitions)
+
+    def decide(logits: Floats) -> Ints:
+        words = Words(np.zeros(len(logits), dtype=np.bool_), np.zeros(1, dtype=np.int64))
+        return chain.decode(logits, words)[0]
+
+    return decide
 
 
 def _with_specials(ids: Ints, facts: TokenizerFacts) -> Ints:

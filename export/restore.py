@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from onnx import numpy_helper
 from tokenizers import Tokenizer
 from torch import nn
 
-from distill.students import Student, save_student
+from distill.students import Student, StudentConfig, save_student
 from distill.teachers import save_teacher
 from export.errors import ExportError
 from export.graphs import student_graph
 from export.quantize import INT8, SCALE
-from export.shapes import parse_architecture
+from export.shapes import architecture, parse_architecture
 from export.teacher import teacher_graph
-from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, read_manifest
+from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, Transitions, read_manifest
 
 _EXACT = 1 << 24  # whole numbers up to here are exact in float32
 
@@ -37,9 +38,7 @@ def restore(bundle: Path, out: Path) -> None:
     stored = onnx.load(str(bundle / MODEL_FILE))
     shape = parse_architecture(manifest.architecture, labels=manifest.labels, pad_id=manifest.tokenizer.pad_id)
     if shape is not None:
-        student = Student(shape)
-        load_weights(student, stored, student_graph)
-        save_student(student, out)
+        save_student(restored_student(shape, stored, manifest.crf), out)
         (out / TOKENIZER_FILE).write_bytes((bundle / TOKENIZER_FILE).read_bytes())
         return
     config = manifest.training.get("config")
@@ -51,6 +50,23 @@ def restore(bundle: Path, out: Path) -> None:
     teacher = AutoModelForTokenClassification.from_config(kind, attn_implementation="eager")
     load_weights(teacher, stored, teacher_graph)
     save_teacher(teacher, Tokenizer.from_file(str(bundle / TOKENIZER_FILE)), out)
+
+
+def restored_student(shape: StudentConfig, stored: onnx.ModelProto, crf: Transitions | None) -> Student:
+    """A student of the weights in an exported graph, and of what the manifest says of its CRF.
+
+    :raises ExportError: if the graph is not what exporting the shape gives now, or one has a CRF and the other has not.
+    """
+    if (crf is None) != (shape.decoder == "softmax"):
+        raise ExportError(f"{architecture(shape)!r} {'has a' if crf is None else 'has no'} CRF, unlike the manifest")
+    graph = Student(replace(shape, decoder="softmax"))
+    load_weights(graph, stored, student_graph)
+    if crf is None:
+        return graph
+    student = Student(shape)
+    numbers = {f"crf.{name}": torch.tensor(value) for name, value in crf.model_dump().items()}
+    student.load_state_dict(graph.state_dict() | numbers)
+    return student
 
 
 def load_weights(model: nn.Module, stored: onnx.ModelProto, export: Callable[[Any], onnx.ModelProto]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from export.errors import ExportError
-from onoma.bundle import TokenizerFacts
+from onoma.bundle import TokenizerFacts, Transitions
 from onoma.errors import LabelError
 from onoma.labels import LabelSet
 
@@ -22,6 +22,14 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Reference = Callable[[Ints], Floats]
 """Logits (T, C) of one row of ids (T,), prefix and suffix included: the model as it was trained."""
+Decide = Callable[[Floats], Ints]
+"""Columns (T,) decided from the logits (T, C) of one sentence whose pieces are all words."""
+
+
+def most_probable(logits: Floats) -> Ints:
+    """The best tag of each piece alone."""
+    tags: Ints = logits.argmax(axis=1)
+    return tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,8 @@ class Source:
     :param graph: fp32 ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> `logits` (B, T, C) float32.
     :param dynamic: makes the int8-dynamic graph of it, and says how.
     :param reference: the original, which the graph must agree with.
+    :param transitions: of a CRF, whose emissions the logits are; None for a softmax.
+    :param decide: the original's way to its tags, which the bundle's must agree with.
     :param longest: most pieces the model takes, prefix and suffix included; None for no limit.
     :param origin: facts for the manifest's `training`, such as where the checkpoint came from.
     """
@@ -44,6 +54,8 @@ class Source:
     graph: onnx.ModelProto
     dynamic: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, dict[str, Any]]]
     reference: Reference
+    transitions: Transitions | None = None
+    decide: Decide = most_probable
     longest: int | None = None
     origin: dict[str, Any] = field(default_factory=dict)
 

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 from tokenizers import Tokenizer
 
+from distill.crf import Chain, Crf, best_tags
 from distill.encoders import TransformerEncoder
 from distill.students import CONFIG_FILE, WEIGHTS_FILE, folded, load_student, parameter_count
+from distill.torch_model import transitions_of
 from export.errors import ExportError
 from export.graphs import student_graph
 from export.quantize import head_nodes
 from export.shapes import architecture
-from export.source import Source, check_labels, check_vocabulary, torch_reference
+from export.source import Decide, Floats, Ints, Source, check_labels, check_vocabulary, most_probable, torch_reference
 from onoma.bundle import TOKENIZER_FILE, TokenizerFacts
+from onoma.labels import LabelSet
 
 
 def read_student(folder: Path) -> Source:
@@ -43,8 +47,25 @@ def read_student(folder: Path) -> Source:
         graph=student_graph(exported),
         dynamic=quantize_arithmetic,
         reference=torch_reference(model),
+        transitions=None if exported.crf is None else transitions_of(exported.crf),
+        decide=most_probable if model.crf is None else decide_by(model.crf, LabelSet(config.labels)),
         longest=len(exported.encoder.positions) if isinstance(exported.encoder, TransformerEncoder) else None,
     )
+
+
+def decide_by(crf: Crf, labels: LabelSet) -> Decide:
+    """The tags that `distill` decides for with a CRF, if moves that IOB2 forbids are made impossible."""
+    forbidden = torch.tensor(-1e6)
+    parameters = crf.state_dict()
+    transitions = torch.where(torch.from_numpy(labels.legal), parameters["transitions"], forbidden)
+    start = torch.where(torch.from_numpy(labels.legal_start), parameters["start"], forbidden)
+
+    def decide(logits: Floats) -> Ints:
+        chain = Chain(torch.from_numpy(logits)[None].double(), transitions, start, parameters["end"])
+        tags: Ints = best_tags(chain)[0].numpy()
+        return tags
+
+    return decide
 
 
 def quantize_arithmetic(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Any]]:

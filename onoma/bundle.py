@@ -41,7 +41,7 @@ class Quantization(_Strict):
 class Calibration(_Strict):
     """Calibrated on dev: probabilities and confidence that mean what they say."""
 
-    temperature: float = Field(default=1.0, gt=0, description="logits are divided by it before the softmax")
+    temperature: float = Field(default=1.0, gt=0, description="logits and transitions are divided by it")
     confidence: tuple[tuple[float, float], ...] = Field(
         default=(),
         description="(raw confidence, share of dev sentences with no error) points, raw ascending; linear in between",
@@ -63,6 +63,30 @@ class Calibration(_Strict):
         return points[-1][1]
 
 
+_Scores = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+
+
+class Transitions(_Strict):
+    """The log potentials that a CRF adds to its emissions; never quantized."""
+
+    transitions: tuple[_Scores, ...] = Field(description="C rows of C: of the column's label after the row's")
+    start: _Scores = Field(description="of a sentence's first label")
+    end: _Scores = Field(description="of a sentence's last label")
+
+    def check(self, labels: int) -> None:
+        """Refuse potentials of another number of labels.
+
+        :raises ValueError: names the field and its size.
+        """
+        widths = sorted({len(row) for row in self.transitions})
+        if len(self.transitions) != labels or widths != [labels]:
+            found = f"{len(self.transitions)} rows of {' or '.join(map(str, widths)) or 0}"
+            raise ValueError(f"crf.transitions must be {labels} rows of {labels}, one for each label, got {found}")
+        for name, scores in (("start", self.start), ("end", self.end)):
+            if len(scores) != labels:
+                raise ValueError(f"crf.{name} must have {labels} numbers, one for each label, got {len(scores)}")
+
+
 class Manifest(_Strict):
     """bundle.json."""
 
@@ -76,7 +100,8 @@ class Manifest(_Strict):
     tokenizer: TokenizerFacts
     max_length: int = Field(ge=8, description="most pieces in one window, prefix and suffix included")
     overlap: int = Field(ge=0, description="fewest pieces that neighbouring windows share")
-    decoder: Literal["softmax"] = "softmax"
+    decoder: Literal["softmax", "crf"] = "softmax"
+    crf: Transitions | None = Field(default=None, description="of decoder crf, and of no other")
     languages: tuple[str, ...]
     licence: str
     quantization: Quantization
@@ -92,6 +117,10 @@ class Manifest(_Strict):
             LabelSet(self.labels)
         except LabelError as error:
             raise ValueError(str(error)) from error
+        if (self.crf is None) == (self.decoder == "crf"):
+            raise ValueError(f"crf must be there for decoder crf and for no other, the decoder is {self.decoder}")
+        if self.crf is not None:
+            self.crf.check(len(self.labels))
         room = self.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
         if self.overlap >= room:
             raise ValueError(f"overlap must be under {room}, the pieces that fit a window, got {self.overlap}")
@@ -148,6 +177,7 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write bundle.json last and at once, so that a half-written bundle never loads."""
     temporary = folder / (MANIFEST + ".tmp")
-    text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1)
+    content = manifest.model_dump(mode="json", exclude=None if manifest.crf else {"crf"})
+    text = json.dumps(content, ensure_ascii=False, indent=1)
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(folder / MANIFEST)

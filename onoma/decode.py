@@ -2,102 +2,161 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onoma.bundle import Transitions
+from onoma.crf import Chain
+from onoma.encoding import Segment
 from onoma.labels import Entity, LabelSet
+from onoma.words import Words
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+_Kind = TypeVar("_Kind", np.float32, np.int64, np.bool_)
 
-_FORBIDDEN = np.float32(-1e9)
-
-
-def log_softmax(emissions: Floats, temperature: float = 1.0) -> Floats:
-    """Log probabilities over the last axis of (..., C) logits, divided by `temperature` first."""
-    scaled = emissions / np.float32(temperature)
-    shifted = scaled - scaled.max(axis=-1, keepdims=True)
-    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
+_TOGETHER = 4096  # most pieces that are decoded together: what fits a processor's cache
 
 
-def is_legal(tags: Ints, continues: Bools, labels: LabelSet) -> bool:
-    """Whether a tag sequence (T,) obeys IOB2 and keeps every word wholly inside or outside an entity."""
-    if len(tags) == 0:
-        return True
-    between = labels.legal[tags[:-1], tags[1:]]
-    within = labels.legal_within[tags[:-1], tags[1:]]
-    return bool(labels.legal_start[tags[0]]) and bool(np.where(continues[1:], within, between).all())
+class Decoder(Protocol):
+    """Decides the tags of sentences."""
+
+    def decode(self, emissions: Floats, words: Words) -> tuple[Ints, Floats | Doubles]:
+        """The best legal sequence of each sentence, and the log probability of each of its tags.
+
+        :param emissions: (N, C) logits of the pieces of `words`.
+        :return: (N,) columns, (N,) log probabilities at the decoder's temperature.
+        """
+        ...
+
+    def log_probabilities(self, emissions: Floats, words: Words) -> Floats | Doubles:
+        """(N, C) log probability of every tag of each piece, from logits (N, C)."""
+        ...
 
 
-def viterbi(emissions: Floats, continues: Bools, labels: LabelSet) -> Ints:
-    """The most probable legal tag sequence.
+class Softmax:
+    """Each piece has probabilities of its own; the constraints count only for the decision."""
 
-    :param emissions: (T, C) logits or log probabilities.
-    :param continues: (T,) whether piece t continues the word of piece t-1.
-    :return: (T,) columns.
-    """
-    best: Ints = emissions.argmax(axis=1).astype(np.int64)
-    # Without transition scores a legal argmax is already the optimum.
-    if is_legal(best, continues, labels):
-        return best
-    length, width = emissions.shape
-    between = np.where(labels.legal, np.float32(0), _FORBIDDEN)
-    within = np.where(labels.legal_within, np.float32(0), _FORBIDDEN)
-    score = emissions[0] + np.where(labels.legal_start, np.float32(0), _FORBIDDEN)
-    back = np.zeros((length, width), dtype=np.int64)
-    columns = np.arange(width)
-    for step in range(1, length):
-        paths = score[:, None] + (within if continues[step] else between)
-        back[step] = paths.argmax(axis=0)
-        score = paths[back[step], columns] + emissions[step]
-    tags = np.empty(length, dtype=np.int64)
-    tags[-1] = score.argmax()
-    for step in range(length - 1, 0, -1):
-        tags[step - 1] = back[step, tags[step]]
-    return tags
+    def __init__(self, labels: LabelSet, *, temperature: float = 1.0) -> None:
+        self._labels = labels
+        self._temperature = temperature
+        self._chain = Chain(labels)
+
+    def decode(self, emissions: Floats, words: Words) -> tuple[Ints, Floats]:
+        """As `Decoder` says."""
+        tags: Ints = emissions.argmax(axis=1)
+        # A legal argmax is already the optimum.
+        wrong = illegal(tags, words, self._labels)
+        if wrong is not None:
+            pieces, some = words.only(wrong)
+            tags[pieces] = self._chain.best(emissions[pieces], some)
+        return tags, self.log_probabilities(emissions, words)[np.arange(len(tags)), tags]
+
+    def log_probabilities(self, emissions: Floats, words: Words) -> Floats:
+        """As `Decoder` says."""
+        scaled = emissions / np.float32(self._temperature)
+        shifted = scaled - scaled.max(axis=-1, keepdims=True)
+        result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        return result
 
 
-def spans_of(tags: Ints, labels: LabelSet) -> list[tuple[int, int, str]]:
-    """Entities of a legal tag sequence as (first piece, past the last piece, type)."""
-    begins = np.flatnonzero(labels.begins[tags])
-    spans = []
-    for begin in begins:
-        end = int(begin) + 1
-        while end < len(tags) and labels.inside[tags[end]]:
-            end += 1
-        spans.append((int(begin), end, labels.type_of[int(tags[begin])]))
-    return spans
+def build_decoder(labels: LabelSet, *, transitions: Transitions | None, temperature: float = 1.0) -> Decoder:
+    """The decoder of a bundle: a CRF if it has transitions, else a softmax."""
+    if transitions is None:
+        return Softmax(labels, temperature=temperature)
+    return Chain(
+        labels,
+        transitions=transitions.transitions,
+        start=transitions.start,
+        end=transitions.end,
+        temperature=temperature,
+    )
+
+
+def illegal(tags: Ints, words: Words, labels: LabelSet) -> Bools | None:
+    """(B,) the sentences whose tags (N,) break IOB2 or leave a part of a word outside its entity; None if none do."""
+    before = np.empty_like(tags)
+    before[1:] = tags[:-1]
+    before[words.begins] = labels.outside  # a sentence may begin as it may go on after O
+    legal = labels.legal_moves[words.continues.view(np.int8), before, tags]
+    if legal.all():
+        return None
+    found: Bools = ~np.logical_and.reduceat(legal, words.begins)
+    return found
+
+
+def spans_of(tags: Ints, labels: LabelSet) -> tuple[Ints, Ints]:
+    """Entities in the legal tags (N,) of sentences: (E,) their first pieces, (E,) the pieces past their last."""
+    begins = labels.begins[tags].nonzero()[0]
+    if not len(begins):
+        return begins, begins
+    stops = np.ones(len(tags) + 1, dtype=np.bool_)
+    np.logical_not(labels.inside[tags], out=stops[:-1])
+    places = stops.nonzero()[0]
+    return begins, places[places.searchsorted(begins, side="right")]
+
+
+def span_scores(logs: Floats | Doubles, begins: Ints, ends: Ints) -> Doubles:
+    """(E,) geometric mean of the probabilities of each span's pieces, from log probabilities (N,)."""
+    edges = np.empty(2 * len(begins), dtype=np.int64)
+    edges[::2], edges[1::2] = begins, ends
+    if len(edges) and edges[-1] == len(logs):
+        edges = edges[:-1]
+    sums = np.add.reduceat(logs, edges, dtype=np.float64)[::2] if len(edges) else np.empty(0)
+    scores: Doubles = np.exp(sums / (ends - begins))
+    return scores
 
 
 def decode(
-    emissions: Floats,
-    *,
-    starts: Ints,
-    ends: Ints,
-    continues: Bools,
-    labels: LabelSet,
-    temperature: float = 1.0,
-) -> tuple[list[Entity], float]:
-    """Entities of one segment with scores, and the raw confidence of the whole segment.
+    segments: Sequence[Segment], emissions: Sequence[Floats], *, decoder: Decoder, labels: LabelSet
+) -> tuple[list[list[Entity]], list[float]]:
+    """Entities of each segment with scores, and the raw confidence of each.
 
     An entity's score is the geometric mean of the calibrated probabilities of its pieces' tags. The raw confidence is
     the least probability of any decided tag: one doubtful piece makes the segment doubtful.
 
-    :param emissions: (T, C) logits.
-    :param starts: (T,) code-point offset of each piece; `ends` likewise, exclusive.
+    :param segments: of one text or of several; every one has pieces.
+    :param emissions: (T, C) logits of each.
     """
-    if len(emissions) == 0:
-        return [], 1.0
-    tags = viterbi(emissions, continues, labels)
-    chosen = log_softmax(emissions, temperature)[np.arange(len(tags)), tags]
-    entities = [
-        Entity(
-            int(starts[first]), int(ends[last - 1]), label, math.exp(float(chosen[first:last].sum()) / (last - first))
+    entities: list[list[Entity]] = []
+    confidences: list[float] = []
+    for low, high in _together([len(rows) for rows in emissions]):
+        part = segments[low:high]
+        edges = np.array([0, *accumulate(len(rows) for rows in emissions[low:high])])
+        words = Words(joined([segment.continues for segment in part]), edges[:-1])
+        tags, logs = decoder.decode(joined(emissions[low:high]), words)
+        confidences += np.exp(np.minimum.reduceat(logs, words.begins)).tolist()
+        begins, ends = spans_of(tags, labels)
+        found = map(
+            Entity,
+            joined([segment.starts for segment in part])[begins].tolist(),
+            joined([segment.ends for segment in part])[ends - 1].tolist(),
+            [labels.type_of[column] for column in tags[begins].tolist()],
+            span_scores(logs, begins, ends).tolist(),
         )
-        for first, last, label in spans_of(tags, labels)
-    ]
-    return entities, math.exp(float(chosen.min()))
+        every = list(found)
+        entities += [every[first:last] for first, last in pairwise(begins.searchsorted(edges).tolist())]
+    return entities, confidences
+
+
+def _together(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of segments with few enough pieces to be decoded together."""
+    low = total = 0
+    for at, length in enumerate(lengths):
+        if at > low and total + length > _TOGETHER:
+            yield low, at
+            low, total = at, 0
+        total += length
+    if low < len(lengths):
+        yield low, len(lengths)
+
+
+def joined(parts: Sequence[NDArray[_Kind]]) -> NDArray[_Kind]:
+    """Arrays one behind the other; a lone one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -92,6 +92,17 @@ class LabelSet:
         )
 
     @cached_property
+    def legal_moves(self) -> NDArray[np.bool_]:
+        """(2, C, C) `legal` and `legal_within`."""
+        return np.stack([self.legal, self.legal_within])
+
+    @cached_property
+    def within(self) -> NDArray[np.int64]:
+        """(C,) the tag of the next piece of the same word: the only one that `legal_within` leaves."""
+        found: NDArray[np.int64] = self.legal_within.argmax(axis=1)
+        return found
+
+    @cached_property
     def legal_start(self) -> NDArray[np.bool_]:
         """(C,) whether a sequence may start with the tag."""
         return ~self.inside

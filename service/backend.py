@@ -12,8 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from onoma.encoding import Encoded
-from onoma.tagger import Floats, Tagged, Tagger
+from onoma.tagger import Tagged, Tagger
 from service.batching import Engine
 from service.errors import InferenceFailed, ServiceError
 from service.metrics import Metrics
@@ -72,7 +71,7 @@ class Backend:
         after_encode = time.monotonic()
         inferred = await self.engine.infer([ids for one in encoded for ids in one.inputs], deadline=deadline)
         before_decode = time.monotonic()
-        tagged = await self._in_pool(lambda: self._decode(encoded, inferred.emissions))
+        tagged = await self._in_pool(lambda: self.tagger.decode_batch(encoded, inferred.emissions))
         done = time.monotonic()
         spent = Stages(inferred.queue, after_encode - began, inferred.infer, done - before_decode)
         stages.add(spent)
@@ -88,14 +87,6 @@ class Backend:
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
-
-    def _decode(self, encoded: Sequence[Encoded], emissions: Sequence[Floats]) -> list[Tagged]:
-        tagged = []
-        position = 0
-        for one in encoded:
-            tagged.append(self.tagger.decode(one, emissions[position : position + one.window_count]))
-            position += one.window_count
-        return tagged
 
     def warm_up(self, batch_tokens: int) -> None:
         """Run the largest shape and a small one, so that memory is claimed before the first request."""

@@ -17,6 +17,7 @@ from toydata import write_recipe
 from transformers import AutoModelForTokenClassification
 
 import distill.commands
+import distill.data_commands
 import distill.measuring_commands
 import distill.pipeline
 from distill.corpora import read_split
@@ -82,7 +83,7 @@ def runs(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         read_split.cache_clear()
         tokenizer = root / "tokenizer.json"
         small = ["--vocabulary", 400, "--bytes", 20_000, "--other-bytes", 1_000]
-        assert onoma(distill.commands.train_tokenizer, "--out", tokenizer, *small) == 0
+        assert onoma(distill.data_commands.train_tokenizer, "--out", tokenizer, *small) == 0
         teach(tokenizer, root / "teacher", "--tokens", 60_000, "--pretrain-tokens", 4_000)
         study(tokenizer, root / "teacher", root / "student")
         yield root
@@ -173,7 +174,7 @@ def test_a_student_goes_on_with_labels_alone_and_a_gazetteer(runs: Path, tmp_pat
 
 def test_the_list_of_companies(tmp_path: Path) -> None:
     out = tmp_path / "new" / "companies.tsv"
-    assert onoma(distill.commands.gazetteer, "--out", out) == 0
+    assert onoma(distill.data_commands.gazetteer, "--out", out) == 0
     names = read_gazetteer(out)
     assert len(names) > 2_000 and {label for label, _ in names} == {"ORG"}
     assert {"Siemens", "Nokia", "Anglo American"} <= {name for _, name in names}
@@ -230,7 +231,7 @@ def test_a_teacher_with_other_labels_is_refused(runs: Path, tmp_path: Path) -> N
 
 def test_a_teacher_with_another_vocabulary_teaches_too(runs: Path, tmp_path: Path) -> None:
     small = ["--vocabulary", 200, "--bytes", 20_000, "--other-bytes", 1_000]
-    assert onoma(distill.commands.train_tokenizer, "--out", tmp_path / "tokenizer.json", *small) == 0
+    assert onoma(distill.data_commands.train_tokenizer, "--out", tmp_path / "tokenizer.json", *small) == 0
     study(tmp_path / "tokenizer.json", runs / "teacher", tmp_path / "student")
     tokenizer = Tokenizer.from_file(str(tmp_path / "student/tokenizer.json"))
     assert tokenizer.get_vocab_size() <= 200
@@ -240,8 +241,8 @@ def test_a_teacher_with_another_vocabulary_teaches_too(runs: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     "command",
     [
-        distill.commands.gazetteer,
-        distill.commands.train_tokenizer,
+        distill.data_commands.gazetteer,
+        distill.data_commands.train_tokenizer,
         distill.commands.train_teacher,
         distill.commands.distill,
         distill.measuring_commands.evaluate,

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from toydata import Killed, Toy, sentences, write_conll, write_text
+from toydata import Breaking, Killed, Toy, sentences, told, write_conll, write_text
 from transformers import AutoModelForTokenClassification
 
 from distill import distillation, evaluation, teacher_cache
@@ -43,12 +42,6 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A store and a cache for all tests of this module: each asks what is new."""
     root = tmp_path_factory.mktemp("common")
     return Place(root / "store", root / "cache", "cpu")
-
-
-def told(run: dict[str, Any]) -> dict[str, Any]:
-    """What a run found, without how long it took and what it could reuse."""
-    steps = [{key: value for key, value in step.items() if key != "minutes"} for step in run["steps"]]
-    return {key: value for key, value in run.items() if key not in ("made", "reused")} | {"steps": steps}
 
 
 def test_a_second_run_makes_nothing_anew(toy: Toy) -> None:
@@ -196,7 +189,8 @@ def test_the_record_tells_what_made_the_student_and_nothing_else(toy: Toy) -> No
     assert list(alone["data"]) == list(alone["licences"]) == ["wikiann"], "gold was not asked for"
     assert alone["unlabelled_text"] is None and taught["unlabelled_text"]
     assert "transfer" not in alone["recipe"] and taught["recipe"]["transfer"]["wikiann"] == 40
-    assert alone["teacher"] == taught["teacher"] is not None, "the embeddings of either start from the teacher's"
+    assert alone["teacher"] is None and alone["teachers"] == taught["teachers"] == {}
+    assert alone["embeddings"] == taught["embeddings"] == taught["teacher"] is not None, "either starts from those"
     assert [step["stage"] for step in taught["steps"]] == ["representation", "logits", "labels"]
 
 
@@ -217,22 +211,6 @@ def test_the_teacher_is_judged_like_a_student(toy: Toy, common: Place) -> None:
     results = toy.run()
     assert results["teacher"] == scores and "teacher" not in toy.run({"schedule.strategy": "D0-S"})
     assert sum(found.values()) > 20 and scores["parameters"] == parameter_count(teacher)
-
-
-class Breaking:
-    """A function that breaks off at its n-th call; calls of a loss outside of training do not count."""
-
-    def __init__(self, original: Any, nth: int) -> None:
-        self.original, self.nth, self.calls = original, nth, 0
-
-    def __get__(self, owner: object, _: type) -> Any:  # bound like a method where it stands in for one
-        return partial(self, owner)
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        self.calls += not isinstance(arguments[0], JointLoss) or arguments[1].training
-        if self.calls == self.nth:
-            raise Killed
-        return self.original(*arguments, **options)
 
 
 # Where a run of D4.2 is killed; negative: counted from the last call.

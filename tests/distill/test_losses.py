@@ -73,6 +73,13 @@ def test_kl_loss_by_hand() -> None:
     assert float(kl_loss(teacher + 5, teacher)) == pytest.approx(0, abs=1e-6)
 
 
+def test_token_and_emission_are_names_for_it() -> None:
+    student, teacher = pair()
+    for kind in ("token", "emission"):
+        found = imitation_loss(kind, student, teacher, temperature=1.7, mask=PARTIAL)
+        assert torch.equal(found, kl_loss(student, teacher, temperature=1.7, mask=PARTIAL))
+
+
 def test_hard_loss_by_hand() -> None:
     student = torch.tensor([[[0.0, 1.0], [2.0, 0.0]]])
     teacher = torch.tensor([[[0.1, 0.2], [-5.0, 9.0]]])
@@ -158,8 +165,8 @@ def test_masked_mean_by_hand() -> None:
 
 def test_wrong_settings_are_named() -> None:
     logits = torch.zeros(1, 1, 2)
-    with pytest.raises(ValueError, match="must be mse, kl or hard, got 'cosine'"):
-        imitation_loss("cosine", logits, logits)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be one of mse, kl, token, emission, hard, got 'cosine'"):
+        imitation_loss("cosine", logits, logits)
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         imitation_loss("kl", logits, logits, temperature=0)
     with pytest.raises(ValueError, match="must be mse or kld, got 'cosine'"):

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from families import wordpiece
@@ -23,9 +22,9 @@ from toydata import Toy, random_packed
 
 from distill import cluster, dataset, materials, teacher_cache
 from distill.alignment import Targets
-from distill.batches import Batch, epoch_batches, gather
+from distill.batches import epoch_batches, gather
 from distill.dataset import Packed
-from distill.materials import Materials, standard_of
+from distill.materials import Materials
 from distill.recipe import load_recipe
 from distill.store import Store
 from distill.teacher_cache import TargetSource
@@ -178,7 +177,7 @@ def test_a_gpus_answers_are_others_than_a_cpus(toy: Toy, monkeypatch: pytest.Mon
 def test_rays_actors_are_told_the_device(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     monkeypatch.setattr(cluster, "label_with_ray", lambda load, data, **options: told.update(options, load=load))
-    monkeypatch.setattr(materials, "_answers", lambda teacher, tokenizer, device, layers: device)
+    monkeypatch.setattr(materials, "_answers", lambda teacher, tokenizer, device, *_: device)
     own = made(toy, {"teacher.engine": "ray"}, device="cuda:1")
     own._answered(own.unlabelled, (), own.tokenizer_path)
     assert told["device"] == told["load"]() == torch.device("cuda"), "an actor numbers its only GPU 0"
@@ -207,7 +206,7 @@ def test_ray_makes_the_local_engines_shards(toy: Toy, monkeypatch: pytest.Monkey
         assert torch.equal(one.logits, other.logits) and torch.equal(one.hidden[1], other.hidden[1])
 
 
-# Digests, and the scale of states
+# Digests
 
 
 def test_data_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,26 +215,3 @@ def test_data_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "hashlib", SimpleNamespace(sha256=hashes))
     assert one.digest == one.digest and hashes.calls == 1
     assert same.digest == one.digest != other.digest and hashes.calls == 3
-
-
-class Half:
-    """States that are the piece's id and its square; no opinion of odd pieces."""
-
-    def __init__(self, *, silent: bool) -> None:
-        self.silent = silent
-
-    def __call__(self, batch: Batch) -> Targets:
-        ids = batch.ids[..., None].float()
-        rows = torch.cat([ids, ids**2], dim=-1).masked_fill((ids % 2 == 1) | self.silent, torch.nan)
-        return Targets(rows, {0: rows})
-
-
-def test_states_are_scaled_by_those_that_the_teacher_has() -> None:
-    data = random_packed([3, 5, 3, 2, 5, 4])
-    even = torch.from_numpy(data.ids[data.ids % 2 == 0].astype(np.float32))
-    assert 2 < len(even) < data.pieces
-    rows = torch.stack([even, even**2], dim=1)
-    want = torch.stack([rows.mean(dim=0), rows.std(dim=0)])
-    torch.testing.assert_close(standard_of(Half(silent=False), data, 0), want)
-    with pytest.raises(ValueError, match="no opinion of any of the 22 pieces"):
-        standard_of(Half(silent=True), data, 0)

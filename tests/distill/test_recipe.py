@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toydata import COMMITTED
 
 from distill.corpora import WIKIANN_45
 from distill.expectations import expected_pairs
-from distill.recipe import Recipe, Variant, load_recipe
+from distill.recipe import Recipe, load_recipe
+from distill.recipe_tables import Variant
 
-COMMITTED = sorted((Path(__file__).resolve().parents[2] / "distill/recipes").rglob("*.toml"))
 LEAST: dict[str, Any] = {"name": "least", "tokenizer": "t", "teacher": {"path": "p"}}
 TWO = """
 name = "two"
@@ -115,24 +116,8 @@ def test_variants_change_what_they_name_and_nothing_else(tmp_path: Path) -> None
         ({"schedule.rate": -1}, r"variant 'slow': schedule.rate: Input should be greater than 0 \(given: -1\)"),
         ({"schedule.strategy": "D5"}, r"variant 'slow': schedule.strategy: .*'D4.2' \(given: 'D5'\)"),
         ({"labels.gazetteer": "x"}, "variant 'slow': Value error, gazetteer x has no effect without mentions"),
-        ({"student.kind": "conv", "student.kernel": 4}, "student.kernel must be odd for a conv, got 4"),
-        (
-            {"student.kind": "transformer", "student.hidden": 50},
-            r"student.hidden must be a multiple of student.heads \(4\) for a transformer, got 50",
-        ),
-        (
-            {"teacher.engine": "ray", "teacher.cache": "none"},
-            "teacher.cache must be 'disk' for teacher.engine 'ray', got 'none'",
-        ),
-        (
-            {"schedule.strategy": "D3.2", "loss.alpha": 0, "loss.gamma": 0},
-            "loss.alpha, loss.gamma must not all be 0 for the joint stage of D3.2, got 0",
-        ),
-        ({"schedule.strategy": "D1", "loss.alpha": 0, "loss.gamma": 0}, "loss.alpha, loss.gamma must not all be 0"),
-        (
-            {"schedule.strategy": "D2", "loss.alpha": 0, "loss.beta": 0, "loss.gamma": 0},
-            "loss.alpha, loss.gamma, loss.beta must not all be 0 for the joint stage of D2, got 0",
-        ),
+        ({"student.kind": "conv", "student.kernel": 4}, "variant 'slow': .*student.kernel must be odd for a conv"),
+        ({"teachers.pieces": 5}, "variant 'slow' sets 'teachers.pieces', which no recipe has"),
     ],
 )
 def test_a_variants_wrong_key_or_value_is_named(change: dict[str, Any], message: str) -> None:
@@ -141,19 +126,35 @@ def test_a_variants_wrong_key_or_value_is_named(change: dict[str, Any], message:
         recipe.resolved(Variant(name="slow", set=change))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"student": {"kernel": 4, "hidden": 50, "heads": 4}},
-        {"student": {"kind": "transformer", "hidden": 52}},
-        {"teacher": {"path": "p", "engine": "ray"}},
-        {"schedule": {"strategy": "D2"}, "loss": {"alpha": 0, "gamma": 0}},
-        {"loss": {"alpha": 0, "gamma": 0}},  # no stage of D4.2 is joint
-    ],
-    ids=str,
-)
-def test_what_has_no_effect_or_fits_is_not_refused(content: dict[str, Any]) -> None:
-    Recipe.model_validate(LEAST | content)
+TAUGHT: dict[str, Any] = LEAST | {
+    "labels": {"languages": ["de", "en"]},
+    "teacher": {},
+    "teachers": {"pooled": 7, "shape": {"start": "random"}},
+    "student": {"projection": "none", "start": "random"},
+    "schedule": {"strategy": "D1"},
+}
+
+
+def test_teachers_of_a_recipes_own() -> None:
+    own = Recipe.model_validate(TAUGHT)
+    assert own.teachers is not None and (own.teachers.pooled, own.teachers.together) == (7, False)
+    assert (own.teachers.shape.decoder, own.teachers.shape.projection) == ("crf", "none")
+    assert Recipe.model_validate(LEAST).teachers is None
+    changes = {"teachers.shape.hidden": 9, "teachers.pieces": 5, "teachers.shape.decoder": "softmax"}
+    changed = own.resolved(Variant(name="other", set=changes)).teachers
+    assert changed is not None and (changed.shape.hidden, changed.pieces, changed.pooled) == (9, 5, 7)
+    assert changed.shape.decoder == "softmax" and own.teachers.shape.hidden == 200
+    with pytest.raises(ValueError, match=r"'slow': teachers.shape.projection: .*'none' \(given: 'linear'\)"):
+        own.resolved(Variant(name="slow", set={"teachers.shape.projection": "linear"}))
+    with pytest.raises(ValueError, match="variant 'slow' sets 'teachers.shape.width', which no recipe has"):
+        own.resolved(Variant(name="slow", set={"teachers.shape.width": 9}))
+
+
+def test_teachers_of_a_recipe_are_read_from_its_file(tmp_path: Path) -> None:
+    text = TWO.partition("[[variants]]")[0].replace('expect = ["slow < fast"]', "").replace('path = "teacher"', "")
+    own = load(tmp_path, text + 'strategy = "teachers"\n[labels]\nlanguages = ["de"]\n[teachers]\nkeep = "last"\n'
+               '[teachers.shape]\nkind = "conv"\nstart = "random"\n[student]\nprojection = "none"\nstart = "random"\n')
+    assert own.teachers is not None and (own.teachers.keep, own.teachers.shape.kind) == ("last", "conv")
 
 
 def test_the_strategy_of_every_variant_is_checked_when_a_recipe_is_read(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_every_variant_is_checked_when_a_recipe_is_read(tmp_path: Path) -> None:
         ("labels = 1000", "label = 1000", "schedule.label: Extra inputs are not permitted (given: 1000)"),
         ("labels = 1000", "labels = -1", "schedule.labels: Input should be greater than or equal to 0 (given: -1)"),
         ("labels = 1000", "labels = ", "is not TOML"),
-        ('path = "teacher"', "", "teacher.path: Field required"),
+        ('path = "teacher"', "", "teacher.path is missing, but schedule.strategy is 'D4.2'"),
         ("[schedule]", "[schedules]", "schedules: Extra inputs are not permitted (given: a table)"),
     ],
 )

@@ -11,13 +11,14 @@ from toydata import random_packed
 from distill.alignment import Targets
 from distill.batches import Batch
 from distill.dataset import LABELS
-from distill.recipe import Recipe, Strategy, Variant
+from distill.recipe import Recipe
+from distill.recipe_tables import Strategy, Variant
 from distill.stages import TOP_DOWN, Step, plan
 from distill.students import Kind, Student, StudentConfig
 from distill.training import Schedule, train
 from distill.transfer import JointLoss, Objective
 
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STRATEGIES = tuple(name for name in get_args(Strategy) if name != "teachers")
 ALL = ("head", "projection", "encoder", "embedding")
 LOSS = {"imitation": "kl", "temperature": 2.0, "likeness": "kld", "alpha": 0.5, "beta": 3.0, "gamma": 0.25}
 JOINT = Objective(0.5, 3.0, 0.25, imitation="kl", temperature=2.0, likeness="kld", layer=2)
@@ -93,8 +94,20 @@ def test_each_stage_has_its_pieces_rate_and_judge() -> None:
     assert [step.pieces for step in plan(recipe("D3.1"))] == [2_100_000, 4_000_001 + 1_999_999]
 
 
+def test_teachers_alone_leave_nothing_to_do_for_a_student() -> None:
+    own = recipe("D1", projection="none").model_dump()
+    own |= {"teachers": {"shape": {"start": "random"}}, "schedule": {"strategy": "teachers"}}
+    assert plan(Recipe.model_validate(own)) == []
+
+
+def test_a_joint_stage_is_annealed() -> None:
+    own = recipe("D3.1").resolved(Variant(name="own", set={"loss.annealed": 0.5}))
+    assert [step.objective.annealed for step in plan(own)] == [0.0, 0.5]
+
+
 IDLE = {
     "loss.likeness": "mse", "teacher.layer": 1, "loss.imitation": "hard", "loss.temperature": 3.0, "loss.beta": 9.0,
+    "loss.best": 2,
 }  # fmt: skip
 
 
@@ -105,10 +118,19 @@ IDLE = {
         ("D1", {}, {"loss.imitation", "loss.temperature"}),
         ("D1", {"loss.gamma": 0.0}, set()),
         ("D1", {"loss.imitation": "mse"}, {"loss.imitation"}),
-        ("D2", {}, set(IDLE)),
+        ("D1", {"loss.imitation": "token"}, {"loss.imitation", "loss.temperature"}),
+        ("D1", {"loss.imitation": "hard"}, set()),  # and to "hard" the change of imitation is none
+        ("D1", {"loss.imitation": "top-k"}, {"loss.imitation", "loss.best"}),
+        ("D1", {"loss.imitation": "top-wk"}, {"loss.imitation", "loss.best"}),
+        ("D1", {"loss.imitation": "posterior"}, {"loss.imitation", "loss.temperature"}),
+        ("D1", {"loss.imitation": "posterior+top-wk"}, {"loss.imitation", "loss.temperature", "loss.best"}),
+        ("D1", {"loss.imitation": "structural"}, {"loss.imitation", "loss.temperature"}),
+        ("D1", {"loss.imitation": "structural", "loss.gamma": 0.0}, set()),
+        ("D4.2", {"loss.imitation": "top-k"}, {"loss.likeness", "teacher.layer", "loss.imitation", "loss.best"}),
+        ("D2", {}, set(IDLE) - {"loss.best"}),
         ("D2", {"loss.beta": 0.0}, {"loss.imitation", "loss.temperature", "loss.beta"}),
         ("D3.1", {"loss.imitation": "mse"}, {"loss.likeness", "teacher.layer", "loss.imitation"}),
-        ("D4.2", {}, set(IDLE) - {"loss.beta"}),
+        ("D4.2", {}, set(IDLE) - {"loss.beta", "loss.best"}),
     ],
 )
 def test_a_value_without_effect_changes_no_step(strategy: str, loss: dict[str, Any], touched: set[str]) -> None:

@@ -8,8 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.crf import best_tags
 from distill.dataset import LABELS
 from distill.students import (
+    CONFIG_FILE,
+    Decoder,
+    Output,
     Student,
     StudentConfig,
     folded,
@@ -86,8 +90,8 @@ def test_every_piece_sees_its_neighbours_on_both_sides(shape: StudentConfig) -> 
 def test_the_representation_is_what_the_head_reads(shape: StudentConfig) -> None:
     model = build(shape)
     ids = torch.stack(rows_of(5, 5))
-    logits, states = model(ids, torch.ones_like(ids), represent=True)
-    assert torch.equal(logits, model(ids, torch.ones_like(ids)))
+    logits, states, *chain = model(ids, torch.ones_like(ids), full=True)
+    assert torch.equal(logits, model(ids, torch.ones_like(ids))) and chain == [None, None, None]
     assert states.shape == (2, 5, shape.projection or model.encoder.width)
     torch.testing.assert_close(model.head(states), logits)
     if shape.activation == "gelu" and shape.projection:
@@ -141,13 +145,56 @@ def test_the_number_of_parameters_without_a_projection(v: int, e: int, h: int) -
     assert parameter_count(Student(StudentConfig(v, e, h, LABELS.tags))) == v * e + lstm + (2 * h + 1) * 7
 
 
-def test_layers_stand_from_the_top_down() -> None:
-    names = [name for name, _ in build(replace(SHAPE, projection=20)).layers()]
+@pytest.mark.parametrize("decoder", ["softmax", "crf"])
+def test_layers_stand_from_the_top_down(decoder: Decoder) -> None:
+    names = [name for name, _ in build(replace(SHAPE, projection=20, decoder=decoder)).layers()]
     assert names == ["head", "projection", "encoder", "embedding"]
-    model = build()
+    model = build(replace(SHAPE, decoder=decoder))
     assert [name for name, _ in model.layers()] == ["head", "encoder", "embedding"]
     owned = [parameter for _, layer in model.layers() for parameter in layer.parameters()]
     assert {id(one) for one in owned} == {id(one) for one in model.parameters()}
+    model.layers()[0][1].requires_grad_(False)
+    resting = {name.partition(".")[0] for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert resting == {"head", "crf"} - ({"crf"} if decoder == "softmax" else set()), "a CRF is part of the head"
+
+
+CRF = replace(SHAPE, decoder="crf", projection=20)
+
+
+def test_a_crf_has_a_chain_on_top_of_its_logits() -> None:
+    model, plain = build(CRF), build(replace(CRF, decoder="softmax"))
+    ids, mask = padded(rows_of(4, 9), 12)
+    found: Output = model(ids, mask, full=True)
+    assert model.crf is not None and found.transitions is not None and found.start is not None
+    assert torch.equal(found.transitions, model.crf.transitions) and found.transitions.shape == (7, 7)
+    assert torch.equal(found.start, model.crf.start) and torch.equal(found[-1], model.crf.end)
+    assert not torch.equal(model.crf.start, model.crf.end) and found.start.shape == (7,)
+    assert all(part.grad_fn is not None for part in found[2:]), "bare parameters look unused to several processes"
+    torch.testing.assert_close(model(ids, mask), plain(ids, mask))  # what is served is the emissions
+    assert parameter_count(model) - parameter_count(plain) == 7 * 7 + 7 + 7
+    chain, bare = found.chain(mask.bool()), plain(ids, mask, full=True).chain()
+    assert chain.transitions is found.transitions and chain.mask is not None and bare.independent
+    assert set(best_tags(chain)[0, 4:].tolist()) == {0}, "nothing is found behind a sentence's end"
+
+
+def test_a_crf_is_folded_and_saved_with_its_transitions(tmp_path: Path) -> None:
+    model = build(CRF)
+    smaller = folded(model)
+    save_student(smaller, tmp_path)
+    again = load_student(tmp_path)
+    assert again.config == smaller.config == replace(CRF, projection=0)
+    ids, mask = padded(rows_of(5, 5), 5)
+    for one, other, saved in zip(model(ids, mask, full=True)[2:], smaller.crf(), again.crf(), strict=True):  # type: ignore[misc]
+        assert torch.equal(one, other) and torch.equal(one, saved)
+    torch.testing.assert_close(again(ids, mask), model(ids, mask), atol=1e-5, rtol=1e-5)
+
+
+def test_what_was_saved_before_there_were_crfs_is_a_softmax_student(tmp_path: Path) -> None:
+    save_student(build(), tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text(encoding="utf-8"))
+    assert config.pop("decoder") == "softmax"
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
+    assert load_student(tmp_path).config == SHAPE and load_student(tmp_path).crf is None
 
 
 def test_impossible_shapes_are_refused() -> None:

@@ -16,7 +16,8 @@ import torch
 from toydata import Toy
 
 from distill import checks, studies
-from distill.recipe import Recipe, Variant
+from distill.recipe import Recipe
+from distill.recipe_tables import Variant
 from distill.studies import RESULTS, Place, counted_rows, metrics_of_run, run_one
 from onoma.bundle import MANIFEST
 
@@ -54,6 +55,16 @@ def test_of_several_processes_each_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
         ({"labels.languages": ["de", "fr"]}, r"evaluation.languages must have .* got fr \(as it is empty: those of"),
         ({"variants": [{"name": "a"}, {"name": "b", "set": {"labels.languages": ["eng"]}}]}, "labels.languages .* eng"),
         ({"bundle.path": "b", "schedule.strategy": "D0"}, "bundle.path is 'b', but schedule.strategy 'D0' gives no"),
+        (
+            {"bundle.path": "b", "schedule.strategy": "teachers", "student.projection": "none", "teachers.pieces": 9},
+            "bundle.path is 'b', but schedule.strategy 'teachers' gives no student of all languages",
+        ),
+        ({"evaluation.zero_shot": ["ru", "fr"]}, "evaluation.zero_shot must have wikiann test sentences, got fr$"),
+        ({"evaluation.zero_shot": ["ru", "en"]}, "evaluation.zero_shot must be languages without labels, got en$"),
+        (
+            {"evaluation.zero_shot": ["ru"], "labels.languages": [], "evaluation.languages": ["de"]},
+            "evaluation.zero_shot must be languages without labels, got ru$",
+        ),
     ],
 )
 def test_what_cannot_come_to_an_end_does_not_begin(toy: Toy, changes: dict[str, Any], message: str) -> None:
@@ -95,6 +106,51 @@ def test_languages_of_text_alone_may_be_named_where_text_is_used(own_data: Path)
         checks.check_run(without, [without])
 
 
+def test_teachers_of_one_language_each_are_judged_in_it(own_data: Path) -> None:
+    for path in ("de/train", "de/dev", "de/test", "th/train", "th/test"):
+        file = own_data / f"ner/wikiann/{path}.conll.xz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    content = LEAST | {"labels": {"languages": ["de", "th"]}, "evaluation": {"languages": ["de"]}}
+    content |= {"student": {"projection": "none"}, "schedule": {"strategy": "D1"}}
+    for teachers in (None, {"together": True, "pooled": 9}):
+        recipe = Recipe.model_validate(content | {"teachers": teachers})
+        checks.check_run(recipe, [recipe])
+    recipe = Recipe.model_validate(content | {"teachers": {}})
+    with pytest.raises(ValueError, match=r"must have wikiann dev and test sentences each for \[teachers\], got th$"):
+        checks.check_run(recipe, [recipe])
+
+
+def judged_together(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], **content: Any) -> bool:
+    """Whether a variant with the change shares the teacher's scores with one without."""
+    monkeypatch.setattr(studies, "judge_teacher", lambda materials: {})
+    variants = [{"name": "one"}, {"name": "other", "set": change}]
+    recipe = Recipe.model_validate(LEAST | {"labels": {"languages": ["de", "en"]}, "variants": variants} | content)
+    return bool(studies._teacher_scores(recipe, recipe.runs(), Place(Path("store"), Path("cache"), "cpu")))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"teacher.path": "q"},
+        {"evaluation.test": 5},
+        {"labels.languages": ["de"]},
+        {"labels.types": ["LOC", "ORG", "PER"]},
+        {"labels.source": "news"},
+    ],
+    ids=str,
+)
+def test_a_teacher_judged_otherwise_stands_for_nobody(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+    assert not judged_together(monkeypatch, change)
+    assert judged_together(monkeypatch, change | {"schedule.strategy": "D0-S"}), "who does not ask it does not count"
+
+
+def test_variants_that_ask_one_teacher_share_its_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judged_together(monkeypatch, {"labels.wikiann": 5, "student.hidden": 9})
+    own = {"student": {"projection": "none"}, "schedule": {"strategy": "D1"}, "teachers": {}}
+    assert not judged_together(monkeypatch, {}, **own), "a recipe's own teachers have a variant of their own"
+
+
 def test_an_engine_of_the_command_line_must_fit_the_recipe(toy: Toy) -> None:
     place = Place(toy.place.store, toy.place.cache, "cpu", engine="ray")
     with pytest.raises(ValueError, match="teacher.cache must be 'disk' for teacher.engine 'ray', got 'memory'"):
@@ -127,6 +183,8 @@ def test_the_metrics_of_a_run_say_what_they_are() -> None:
     assert metrics[names[1]]["per_language"] == {"news/en": 40.0}
     whole = Recipe.model_validate(LEAST | {"evaluation": {"test": None}})
     assert set(metrics_of_run({"test": part}, whole)) == {"measured_on", "WikiANN test", "WikiANN test, unseen"}
+    words = Recipe.model_validate(LEAST | {"labels": {"source": "pos/ud"}, "evaluation": {"languages": ["de"]}})
+    assert "pos/ud test, first 1000 sentences" in metrics_of_run({"test": part}, words)
 
 
 TWO = """

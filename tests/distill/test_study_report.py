@@ -100,12 +100,14 @@ def test_expected_orders_with_interval_and_verdict(tmp_path: Path) -> None:
     text = report(tmp_path, content(*LOW, *HIGH, *equal, expect=("low < high", "high<low", "low < equal")))
     table = rows(text, "## Expected orders")
     half = 4.30 / math.sqrt(3)  # t at 2 degrees of freedom times 1 / sqrt(3)
-    assert table[0] == ["expected", "margin", "difference", "95 % interval", "seeds", "verdict"]
-    assert table[1] == ["low < high", "0", "+3.00", f"{3 - half:+.2f} to {3 + half:+.2f}", "3", "holds"]
+    assert table[0] == ["expected", "margin", "difference", "95 % interval", "seeds", "rows ahead", "verdict"]
+    interval = f"{3 - half:+.2f} to {3 + half:+.2f}"
+    assert table[1] == ["low < high", "0", "+3.00", interval, "3", "2 of 2", "holds"]
     assert table[1][3] == "+0.52 to +5.48"
-    assert table[2] == ["high < low", "0", "-3.00", "-5.48 to -0.52", "3", "does not hold"]
-    # Differences 1, -1, 0.5: mean 1/6, standard deviation 1.0408.
-    assert table[3] == ["low < equal", "0", "+0.17", "-2.42 to +2.75", "3", "holds, within the noise of the seeds"]
+    assert table[2] == ["high < low", "0", "-3.00", "-5.48 to -0.52", "3", "0 of 2", "does not hold"]
+    # Differences 1, -1, 0.5: mean 1/6, standard deviation 1.0408. In en none at all.
+    noise = "holds, within the noise of the seeds"
+    assert table[3] == ["low < equal", "0", "+0.17", "-2.42 to +2.75", "3", "1 of 2", noise]
 
 
 def test_an_order_with_a_margin_holds_above_it(tmp_path: Path) -> None:
@@ -153,6 +155,28 @@ def test_the_teacher_stands_above_its_students(tmp_path: Path) -> None:
     assert "high (best on dev), all seeds" in text, "the teacher is no variant"
     unknown = rows(report(tmp_path, content(*LOW) | {"teacher": {part: TAUGHT[part] for part in ("dev", "test")}}))
     assert unknown[1][7] == "-", "nobody has counted its parameters"
+
+
+def test_the_head_names_the_main_source_and_teachers_of_the_recipes_own(tmp_path: Path) -> None:
+    assert "reported on WikiANN test" in report(tmp_path, content(*LOW)), "older results name none"
+    shape = {"kind": "conv", "decoder": "crf", "embedding": 9, "hidden": 7}
+    for together, who in ((False, "one a language"), (True, "one of all languages")):
+        own = {"labels": {"source": "pos/ud"}, "teachers": {"together": together, "shape": shape}}
+        text = report(tmp_path, content(*LOW, **own))
+        assert f"Teacher: trained by the recipe, {who} (conv crf, E=9 H=7)." in text
+        assert "reported on pos/ud test" in text and "some/teacher" not in text
+
+
+def test_zero_shot_languages_have_column_table_and_comparison(tmp_path: Path) -> None:
+    far = [one | {"zero_shot": scores(fi=20 + one["seed"] * gain, tr=30)} for one, gain in
+           [*((one, 1) for one in LOW), *((one, 3) for one in HIGH)]]  # fmt: skip
+    text = report(tmp_path, content(*far, expect=("low < high",)))
+    assert [row[-1] for row in rows(text)] == ["zero-shot", "26.00 ± 0.50", "28.00 ± 1.50"]
+    assert rows(text, "## Zero-shot") == [["language", "low", "high"], ["fi", "22.0", "26.0"], ["tr", "30.0", "30.0"]]
+    table = rows(text, "The same in the zero-shot languages")
+    assert table[1][:3] == ["low < high", "0", "+2.00"] and table[1][4:] == ["3", "1 of 2",
+                                                                             "holds, within the noise of the seeds"]
+    assert "zero-shot languages" not in report(tmp_path, content(*LOW, *HIGH, expect=("low < high",)))
 
 
 def test_gold_has_its_column_and_table_wherever_a_run_has_it(tmp_path: Path) -> None:
@@ -206,7 +230,7 @@ def test_chains_are_taken_apart_and_what_was_not_run_is_said(tmp_path: Path) -> 
     table = rows(text, "## Expected orders")[1:]
     assert [row[0] for row in table] == ["low < never", "never < high", "low < high"]
     assert [row[-1] for row in table] == ["not run", "not run", "holds"]
-    assert table[2] == ["low < high", "0", "+2.00", "-", "1", "holds"], "one seed in common has no interval"
+    assert table[2] == ["low < high", "0", "+2.00", "-", "1", "2 of 2", "holds"], "one seed in common has no interval"
     missing = "low (seed 3), never (seed 1), never (seed 2), never (seed 3), high (seed 2), high (seed 3)"
     assert f"**6 runs are missing:** {missing}." in text
 
@@ -215,7 +239,9 @@ def test_seeds_are_paired() -> None:
     other = [run("other", seed, 1, 1) for seed in (8, 9)]
     results = Results(content(*LOW, *reversed(HIGH), *other))
     assert compare(results, "low", "high")[0] == "+3.00"
-    assert compare(results, "low", "other") == ["-", "-", "0", "no seed in common"]
+    assert compare(results, "low", "other") == ["-", "-", "0", "-", "no seed in common"]
+    lucky = [run("lucky", 2, 53, 61), run("lucky", 9, 90, 90)]  # better than low's second seed in de alone
+    assert compare(Results(content(*LOW, *lucky)), "low", "lucky")[2:4] == ["1", "1 of 2"]
     many = [run(name, seed, 50 + offset, 50 + offset * seed) for name, offset in (("a", 0), ("b", 1))
             for seed in range(20)]  # fmt: skip
     results = Results(content(*many))

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from toydata import Killed, random_packed
 
 from distill import teacher_cache
-from distill.alignment import SharedPieces
-from distill.batches import epoch_batches, gather
+from distill.alignment import SharedPieces, Targets
+from distill.batches import Batch, epoch_batches, gather
 from distill.dataset import Packed, select
-from distill.teacher_cache import Mode, TargetSource, teacher_targets
+from distill.teacher_cache import Mode, TargetSource, standard_of, teacher_targets
 
 CPU = torch.device("cpu")
 DATA = random_packed([3, 5, 3, 2, 5, 4, 1, 7, 3, 2])
@@ -151,3 +151,26 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         targets(Teacher(), tmp_path, "tape")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="transfer set is empty"):
         targets(Teacher(), tmp_path, data=random_packed([0]))
+
+
+class Half:
+    """States that are the piece's id and its square; no opinion of odd pieces."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self.silent = silent
+
+    def __call__(self, batch: Batch) -> Targets:
+        ids = batch.ids[..., None].float()
+        rows = torch.cat([ids, ids**2], dim=-1).masked_fill((ids % 2 == 1) | self.silent, torch.nan)
+        return Targets(rows, {0: rows})
+
+
+def test_states_are_scaled_by_those_that_the_teacher_has() -> None:
+    data = random_packed([3, 5, 3, 2, 5, 4])
+    even = torch.from_numpy(data.ids[data.ids % 2 == 0].astype(np.float32))
+    assert 2 < len(even) < data.pieces
+    rows = torch.stack([even, even**2], dim=1)
+    want = torch.stack([rows.mean(dim=0), rows.std(dim=0)])
+    torch.testing.assert_close(standard_of(Half(silent=False), data, 0), want)
+    with pytest.raises(ValueError, match="no opinion of any of the 22 pieces"):
+        standard_of(Half(silent=True), data, 0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from tokenizers import Tokenizer
@@ -47,6 +49,20 @@ def test_pieces_around_a_window_and_other_columns() -> None:
     assert asked[0].tolist() == [[1, 2, 5, 6, 3], [1, 2, 7, 3, -1]]
     np.testing.assert_allclose(rows[0], [[5.2, 5.0, 5.1], [6.2, 6.0, 6.1]], rtol=1e-6)
     np.testing.assert_allclose(rows[1], [[7.2, 7.0, 7.1]], rtol=1e-6)
+
+
+def test_a_crf_is_decoded_with_its_transitions(tokenizer: Tokenizer) -> None:
+    torch.manual_seed(2)
+    shape = StudentConfig(tokenizer.get_vocab_size(), 8, 8, LABELS.tags, decoder="crf")
+    crf, plain = Student(shape).eval(), Student(replace(shape, decoder="softmax")).eval()
+    plain.load_state_dict({name: value for name, value in crf.state_dict().items() if not name.startswith("crf")})
+    assert crf.crf is not None
+    with torch.no_grad():
+        crf.crf.transitions[LABELS.outside, LABELS.outside] = 50.0
+        crf.crf.start[LABELS.index["B-ORG"]] = 900.0
+    told, bare = (torch_tagger(one, tokenizer).tag(TEXT).entities for one in (crf, plain))
+    assert [(TEXT[one.start : one.end], one.label) for one in told] == [("Ada", "ORG"), ("Omar", "ORG")]
+    assert len(bare) > 2, "the emissions alone say something else"
 
 
 def test_the_tagger_answers_texts(tokenizer: Tokenizer) -> None:

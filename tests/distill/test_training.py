@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from toydata import Killed, killing_loss, random_packed
 
+from distill.alignment import Targets
 from distill.batches import Batch, epoch_batches
 from distill.dataset import LABELS, Packed
 from distill.losses import label_loss
-from distill.students import Student, StudentConfig
+from distill.students import Decoder, Student, StudentConfig
 from distill.training import (
     Schedule,
     _State,
@@ -34,9 +36,18 @@ SCHEDULE = Schedule(tokens=1200, batch_tokens=24, learning_rate=1e-2)
 CPU = torch.device("cpu")
 
 
-def build() -> Student:
+def build(decoder: Decoder = "softmax") -> Student:
     torch.manual_seed(7)
-    return Student(StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3))
+    return Student(
+        StudentConfig(vocabulary=40, embedding=8, hidden=8, labels=LABELS.tags, dropout=0.3, decoder=decoder)
+    )
+
+
+def taught(batch: Batch) -> Targets:
+    """What a CRF says that likes a piece's own tag, and the same tag again."""
+    many = len(batch.ids)
+    own = torch.eye(7)[batch.ids % 7]
+    return Targets(own, transitions=torch.eye(7).expand(many, -1, -1), start=own[:, 0], end=own[:, -1])
 
 
 def run(folder: Path, *, data: Packed | None = None, stop_at: int | None = None, **options: Any) -> nn.Module:
@@ -72,6 +83,27 @@ def test_a_killed_run_resumes_to_the_very_same_weights(tmp_path: Path, stops: tu
             run(tmp_path / "broken", stop_at=stop)
         torch.rand(stop)  # the state of the world differs when it comes back
     assert same_weights(run(tmp_path / "broken"), whole)
+
+
+def test_every_batch_knows_how_far_the_training_is(tmp_path: Path) -> None:
+    def progress(folder: Path, stop_at: int = 0) -> list[float]:
+        seen: list[float] = []
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            seen.append(batch.progress)
+            if len(seen) == stop_at:
+                raise Killed
+            return label_loss(model(batch.ids, batch.mask), batch.tags)
+
+        data = random_packed(LENGTHS)
+        with pytest.raises(Killed) if stop_at else nullcontext():
+            train(build(), data, loss, schedule=SCHEDULE, folder=folder, checkpoint_minutes=0, device=CPU)
+        return seen
+
+    whole = progress(tmp_path / "whole")
+    assert whole[0] == 0 and whole == sorted(set(whole)) and 0.95 < whole[-1] < 1
+    broken = progress(tmp_path / "broken", stop_at=9)
+    assert broken[:-1] + progress(tmp_path / "broken") == whole
 
 
 def test_a_finished_run_only_loads(tmp_path: Path) -> None:
@@ -180,10 +212,11 @@ TWO = """
 import os, sys
 from pathlib import Path
 import torch
-from test_training import LENGTHS, SCHEDULE, CPU, build
+from test_training import LENGTHS, SCHEDULE, CPU, build, taught
 from toydata import Killed, killing_loss, random_packed
 from distill.training import train
 from distill.losses import label_loss
+from distill.transfer import JointLoss, Objective
 
 rank, out = int(os.environ["RANK"]), Path(sys.argv[1])
 
@@ -208,9 +241,18 @@ def go(name, stop_at=0):
     torch.save({"weights": model.state_dict(), "seen": seen}, out / f"{name}-{rank}.pt")
 
 
+def learn_sequences(name):
+    loss = JointLoss(Objective(labels=1.0, logits=1.0, imitation="structural", annealed=0.5), taught)
+    model = train(build("crf"), random_packed(LENGTHS), loss, schedule=SCHEDULE, folder=out / name, device=CPU)
+    torch.save(model.state_dict(), out / f"{name}-{rank}.pt")
+
+
 for word in sys.argv[2:]:
     name, _, stop_at = word.partition(":")
-    go(name, int(stop_at or 0))
+    if name == "crf":
+        learn_sequences(name)
+    else:
+        go(name, int(stop_at or 0))
 """
 
 
@@ -230,12 +272,16 @@ def two_processes(folder: Path, *runs: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_two_processes_train_one_model_and_resume_to_the_very_same(tmp_path: Path) -> None:
-    first = two_processes(tmp_path, "whole", "broken:17")
+    first = two_processes(tmp_path, "crf", "whole", "broken:17")
     assert first.returncode != 0 and not (tmp_path / "broken-0.pt").exists(), first.stderr
     whole = [torch.load(tmp_path / f"whole-{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert not any(torch.equal(value, build().state_dict()[name]) for name, value in whole[0]["weights"].items())
     assert all(torch.equal(value, whole[1]["weights"][name]) for name, value in whole[0]["weights"].items())
     assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == ["checkpoint.pt", "log.jsonl"]
+
+    sequences = [torch.load(tmp_path / f"crf-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert all(torch.equal(value, sequences[1][name]) for name, value in sequences[0].items())
+    assert not any(torch.equal(value, build("crf").state_dict()[name]) for name, value in sequences[0].items())
 
     content = torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)
     done, data = content["state"]["done"], random_packed(LENGTHS)

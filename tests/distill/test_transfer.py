@@ -12,8 +12,11 @@ from toydata import random_packed
 
 from distill.alignment import Targets
 from distill.batches import Batch, gather
-from distill.dataset import concatenate, untagged
+from distill.crf import Crf
+from distill.dataset import LABELS, concatenate, untagged
 from distill.losses import hard_loss, kl_loss, label_loss
+from distill.structure import STRUCTURAL, likelihood_loss, structural_loss
+from distill.students import Output, Student, StudentConfig
 from distill.transfer import JointLoss, Objective, TutoredLoss
 
 DATA = random_packed([3, 5, 3, 2, 5, 4])
@@ -26,18 +29,26 @@ BATCHES = pytest.mark.parametrize(
 
 
 class Table(nn.Module):
-    """A student that looks at nothing but the piece, and says when it was asked for its representation."""
+    """A student that looks at nothing but the piece, and counts how often it is asked.
 
-    def __init__(self) -> None:
+    :param crf: give it transitions.
+    """
+
+    def __init__(self, *, crf: bool = False) -> None:
         super().__init__()
         torch.manual_seed(8)
         self.table, self.states = nn.Embedding(40, 7), nn.Embedding(40, 3)
-        self.asked: list[bool] = []
+        self.crf = Crf(7) if crf else None
+        if self.crf is not None:
+            for part in self.crf.parameters():
+                nn.init.normal_(part)
+        self.calls = 0
 
-    def forward(self, ids: Tensor, mask: Tensor, *, represent: bool = False) -> Any:
+    def forward(self, ids: Tensor, mask: Tensor, *, full: bool = False) -> Any:
         assert bool(mask.all())
-        self.asked.append(represent)
-        return (self.table(ids), self.states(ids)) if represent else self.table(ids)
+        self.calls += 1
+        logits = self.table(ids)
+        return Output(logits, self.states(ids), *(self.crf() if self.crf else ())) if full else logits
 
 
 class Fixed:
@@ -81,7 +92,7 @@ def test_the_joint_loss_is_the_weighted_sum(batch: Batch, weights: tuple[float, 
     joint = JointLoss(Objective(labels=alpha, representation=beta, logits=gamma, layer=2), teacher)(student, batch)
     parts = by_hand(student, teacher, batch, torch.ones(40), teacher.states)
     torch.testing.assert_close(joint, sum(weight * part for weight, part in zip(weights, parts, strict=True)))
-    assert student.asked == [beta > 0], "one call of the student gives all that is needed"
+    assert student.calls == 1, "one call of the student gives all that is needed"
 
 
 @BATCHES
@@ -179,6 +190,97 @@ def test_other_imitations_and_labels_alone(batch: Batch) -> None:
 def test_a_teacher_that_is_needed_must_be_there(objective: Objective) -> None:
     with pytest.raises(ValueError, match="the teacher's targets are missing"):
         JointLoss(objective, None)
+
+
+class Chained(Fixed):
+    """The same teacher with transitions, others for each sentence."""
+
+    def __call__(self, batch: Batch) -> Targets:
+        found = super().__call__(batch)
+        parts = torch.randn(12, 9, 7, generator=torch.Generator().manual_seed(6))[torch.from_numpy(batch.index)]
+        return replace(found, transitions=parts[:, :7], start=parts[:, 7], end=parts[:, 8])
+
+
+@BATCHES
+@pytest.mark.parametrize("crf", [True, False])
+@pytest.mark.parametrize("kind", STRUCTURAL)
+def test_sequences_are_learned_from_the_teacher_and_from_the_labels(batch: Batch, crf: bool, kind: Any) -> None:
+    student, teacher = Table(crf=crf), Chained()
+    options: dict[str, Any] = {"temperature": 1.5, "count": 3}
+    objective = Objective(labels=0.5, logits=2.0, imitation=kind, temperature=1.5, best=3)
+    found = JointLoss(objective, teacher)(student, batch)
+    output: Output = student(batch.ids, batch.mask, full=True)
+    labels = likelihood_loss(output.chain(), batch.tags) if crf else label_loss(output.logits, batch.tags)
+    taught = structural_loss(kind, output.chain(), teacher(batch).chain, **options)
+    assert float(taught.detach()) > 0
+    torch.testing.assert_close(found, 0.5 * labels.float() + 2 * taught.float())
+    assert found.dtype == torch.float32
+    for other in (replace(objective, temperature=1.0), replace(objective, best=1)):
+        same = torch.isclose(JointLoss(other, teacher)(student, batch), found)
+        asked = "top" in kind if other.temperature == 1.5 else "posterior" in kind or kind == "structural"
+        assert bool(same) != asked, "each has its effect where the loss asks for it"
+
+
+@pytest.mark.parametrize("crf", [True, False])
+@pytest.mark.parametrize("kind", STRUCTURAL)
+def test_of_a_sentence_with_gaps_there_are_no_sequences(crf: bool, kind: Any) -> None:
+    objective, whole = Objective(logits=1.0, imitation=kind, temperature=1.5, best=2), gather(DATA, np.array([1, 4]))
+    (quiet,) = set(whole.ids[0].tolist()) - set(whole.ids[1].tolist() + whole.ids[0, 1:].tolist())
+    student, teacher = Table(crf=crf), silent(Chained(), [quiet])
+    loss = JointLoss(objective, teacher)(student, whole)
+    alone = JointLoss(objective, Chained())(student, gather(DATA, np.array([4])))
+    torch.testing.assert_close(loss, alone)
+    loss.backward()
+    heard = {piece for piece in range(40) if student.table.weight.grad[piece].any()}  # type: ignore[index]
+    assert heard == set(whole.ids[1].tolist())
+    nothing = JointLoss(objective, silent(Chained(), list(range(40))))(student, whole)
+    assert float(nothing.detach()) == 0 and nothing.requires_grad
+
+
+def test_the_weight_moves_from_the_teacher_to_the_labels() -> None:
+    own = Objective(labels=2.0, representation=3.0, logits=4.0, imitation="top-k", best=7, layer=2, annealed=0.5)
+    for progress, weights in ((0, (0, 3, 4)), (0.125, (0.5, 2.25, 3)), (0.5, (2, 0, 0)), (0.9, (2, 0, 0))):
+        found = own.at(progress)
+        assert (found.labels, found.representation, found.logits) == weights
+        assert replace(found, labels=2.0, representation=3.0, logits=4.0) == own, "nothing else changes"
+    constant = replace(own, annealed=0.0)
+    assert constant.at(0.7) == constant
+
+
+def test_an_annealed_loss_follows_the_training() -> None:
+    batch = gather(BOTH, np.array([0, 8]))
+    student, teacher = Table(crf=True), Chained()
+    objective = Objective(labels=1.0, logits=1.0, imitation="posterior", annealed=0.8)
+    taught, labels = (JointLoss(replace(objective, annealed=0.0, **{off: 0.0}), teacher)(student, batch)
+                      for off in ("labels", "logits"))  # fmt: skip
+    for progress, share in ((0.0, 1.0), (0.2, 0.75), (0.6, 0.25)):
+        found = JointLoss(objective, teacher)(student, replace(batch, progress=progress))
+        torch.testing.assert_close(found, share * taught + (1 - share) * labels)
+
+    def gone(batch: Batch) -> Targets:
+        raise AssertionError("a teacher without weight is asked")
+
+    torch.testing.assert_close(JointLoss(objective, gone)(student, replace(batch, progress=0.8)), labels)
+
+
+ALONE = {
+    "labels that there are none of": Objective(labels=1.0),
+    "before labels count": Objective(labels=1.0, logits=1.0, imitation="structural", annealed=1.0),
+    "emissions alone": Objective(logits=1.0, imitation="emission"),
+    "sequences": Objective(logits=1.0, imitation="top-wk"),
+    "an unlabelled sentence at the end": Objective(labels=1.0, logits=1.0, imitation="posterior", annealed=0.25),
+}
+
+
+@pytest.mark.parametrize("silence", [False, True])
+@pytest.mark.parametrize("objective", ALONE.values(), ids=ALONE)
+def test_no_gradient_is_ever_missing(objective: Objective, silence: bool) -> None:
+    """Processes that train together wait for the gradient of every parameter in every step."""
+    batch = replace(gather(BOTH, np.array([6])), progress=0.5 if objective.annealed == 0.25 else 0.0)
+    student = Student(StudentConfig(40, 4, 3, LABELS.tags, decoder="crf"))
+    teacher = silent(Chained(), list(range(40)) if silence else [])
+    JointLoss(objective, teacher)(student, batch).backward()
+    assert [name for name, weight in student.named_parameters() if weight.grad is None] == []
 
 
 def test_tutored_loss_by_hand() -> None:

@@ -7,6 +7,7 @@ import lzma
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from distill.losses import label_loss
 from distill.students import WEIGHTS_FILE
 from distill.studies import RESULTS, Place, run_recipe
 from distill.training import LossFunction
+from distill.transfer import JointLoss
+
+COMMITTED = sorted((Path(__file__).resolve().parents[2] / "distill/recipes").rglob("*.toml"))
 
 NAMES = {
     "en": {
@@ -92,6 +96,38 @@ def write_data(root: Path) -> None:
     write_conll(root / "ner" / "goldsource" / "en" / "train.conll.xz", gold)
 
 
+POS = "pos/ud"
+# A few words of each tag; Manx and Zulu are no languages of WikiANN-45.
+WORDS = {
+    "de": {"DET": ("der", "ein"), "ADJ": ("alt", "neu"), "NOUN": ("Fluss", "Bund", "Klub"), "VERB": ("ruht", "holt")},
+    "en": {"DET": ("the", "a"), "ADJ": ("old", "new"), "NOUN": ("river", "bank", "works"), "VERB": ("hired", "left")},
+    "gv": {"DET": ("yn", "ny"), "ADJ": ("shenn", "noa"), "NOUN": ("awin", "thie", "lioar"), "VERB": ("haink", "hie")},
+    "zu": {"DET": ("lo", "le"), "ADJ": ("dala", "sha"), "NOUN": ("umfula", "indlu"), "VERB": ("uhamba", "bathi")},
+}
+ORDERS = ("DET NOUN VERB", "DET ADJ NOUN VERB", "NOUN VERB DET NOUN", "VERB DET ADJ NOUN")
+
+
+def tagged_words(language: str, count: int, seed: int) -> list[Tagged]:
+    """Sentences whose words are spans of one token each, with a full stop."""
+    source = random.Random(f"{language} {seed}")
+    made = []
+    for _ in range(count):
+        order = source.choice(ORDERS).split()
+        tokens = [source.choice(WORDS[language][tag]) for tag in order]
+        made.append(([*tokens, "."], [f"B-{tag}" for tag in (*order, "PUNCT")]))
+    return made
+
+
+def write_pos(root: Path) -> None:
+    """Parts of speech in four languages, of which Zulu has no test split; lines of text in Manx."""
+    for language in WORDS:
+        for split, count in (("train", 80), ("dev", 12), ("test", 12)):
+            if (language, split) != ("zu", "test"):
+                made = tagged_words(language, count, seed=len(split))
+                write_conll(root / POS / language / f"{split}.conll.xz", made)
+    write_text(root / "text" / "gv.txt.xz", [" ".join(tokens) for tokens, _ in tagged_words("gv", 30, seed=9)])
+
+
 def random_packed(
     lengths: Sequence[int], *, vocabulary: int = 40, seed: int = 0, languages: Sequence[str] = ("en",)
 ) -> Packed:
@@ -123,6 +159,22 @@ def killing_loss(stop_at: int | None) -> LossFunction:
         return label_loss(model(batch.ids, batch.mask), batch.tags)
 
     return loss
+
+
+class Breaking:
+    """A function that breaks off at its n-th call; calls of a loss outside of training do not count."""
+
+    def __init__(self, original: Any, nth: int) -> None:
+        self.original, self.nth, self.calls = original, nth, 0
+
+    def __get__(self, owner: object, _: type) -> Any:  # bound like a method where it stands in for one
+        return partial(self, owner)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls += not isinstance(arguments[0], JointLoss) or arguments[1].training
+        if self.calls == self.nth:
+            raise Killed
+        return self.original(*arguments, **options)
 
 
 def write_recipe(path: Path, content: dict[str, Any]) -> Path:
@@ -179,3 +231,9 @@ class Toy:
     def results(self) -> dict[str, Any]:
         """What stands in results.json."""
         return dict(json.loads((self.root / "out" / RESULTS).read_text(encoding="utf-8")))
+
+
+def told(run: dict[str, Any]) -> dict[str, Any]:
+    """What a run found, without how long it took and what it could reuse."""
+    steps = [{key: value for key, value in step.items() if key != "minutes"} for step in run["steps"]]
+    return {key: value for key, value in run.items() if key not in ("made", "reused")} | {"steps": steps}

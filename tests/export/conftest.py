@@ -93,6 +93,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "bilstm": {"embedding": 16, "hidden": 24},
     "bilstm linear": {"embedding": 16, "hidden": 24, "projection": 20},
     "bilstm gelu": {"embedding": 16, "hidden": 24, "projection": 32, "activation": "gelu"},
+    "bilstm crf": {"embedding": 16, "hidden": 24, "projection": 20, "decoder": "crf"},
     "conv": {"kind": "conv", "layers": 5, "kernel": 3, **WIDE},
     "conv gelu": {"kind": "conv", "layers": 1, "projection": 32, "activation": "gelu", **WIDE},
     "transformer": {"kind": "transformer", "layers": 2, **WIDE},
@@ -104,6 +105,9 @@ def random_student(kind: str, vocabulary: int = 200) -> Student:
     torch.manual_seed(1)
     model = Student(StudentConfig(vocabulary=vocabulary, labels=LABELS, **STUDENTS[kind]))
     sharpen(model)
+    if model.crf is not None:
+        for parameter in model.crf.parameters():
+            torch.nn.init.normal_(parameter, std=2.0)
     return model.eval()
 
 

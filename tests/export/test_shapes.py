@@ -9,6 +9,10 @@ from tests.export.conftest import LABELS
 NAMES = {
     "bilstm V=9 E=8 H=12": StudentConfig(9, 8, 12, LABELS, pad_id=3),
     "bilstm V=9 E=8 H=12 D=16 gelu": StudentConfig(9, 8, 12, LABELS, pad_id=3, projection=16, activation="gelu"),
+    "bilstm-crf V=9 E=8 H=12": StudentConfig(9, 8, 12, LABELS, pad_id=3, decoder="crf"),
+    "conv-crf V=9 E=8 H=12 L=4 K=7 D=16 gelu": StudentConfig(
+        9, 8, 12, LABELS, pad_id=3, kind="conv", layers=4, kernel=7, projection=16, activation="gelu", decoder="crf"
+    ),
     "conv V=9 E=8 H=12 L=4 K=7": StudentConfig(9, 8, 12, LABELS, pad_id=3, kind="conv", layers=4, kernel=7),
     "transformer V=9 E=8 H=12 L=2 A=6 D=16 gelu": StudentConfig(
         9, 8, 12, LABELS, pad_id=3, kind="transformer", layers=2, heads=6, projection=16, activation="gelu"
@@ -31,6 +35,7 @@ def test_there_and_back(name: str) -> None:
         "conv V=9 E=8 H=12 L=4 A=7",
         "conv V=9 E=8 H=12 L=4 K=7 D=16",
         "bilstm V=9 E=8 H=12 D=16 linear",
+        "bilstm-softmax V=9 E=8 H=12",
         "convbert V=9 E=8 H=12 L=4 K=7",
     ],
 )

@@ -11,7 +11,16 @@ from families import unigram
 from onnx import TensorProto, helper, numpy_helper
 
 from onoma import LabelSet
-from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, Manifest, Quantization, TokenizerFacts, sha256, write_manifest
+from onoma.bundle import (
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    Quantization,
+    TokenizerFacts,
+    Transitions,
+    sha256,
+    write_manifest,
+)
 
 LABELS = LabelSet.of_types(["PER", "ORG", "LOC"])
 
@@ -45,6 +54,16 @@ def write_graph(path: Path, table: np.ndarray, *, with_types: bool = False) -> N
     graph = helper.make_graph(nodes, "table", inputs, [output], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, str(path))
+
+
+def transitions(labels: LabelSet = LABELS, *, seed: int = 0, scale: float = 0.5) -> Transitions:
+    """Potentials as a CRF might learn them, in fp32."""
+    source = np.random.default_rng(seed)
+    width = len(labels.tags)
+    shapes = {"transitions": (width, width), "start": width, "end": width}
+    return Transitions(
+        **{name: source.normal(0, scale, shape).astype(np.float32).tolist() for name, shape in shapes.items()}
+    )
 
 
 def write_bundle(folder: Path, **changes: Any) -> Manifest:

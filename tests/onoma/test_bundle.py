@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import write_bundle
+from bundles import transitions, write_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onoma import BundleError, Tagger
-from onoma.bundle import MANIFEST, MODEL_FILE, TOKENIZER_FILE, Calibration, Manifest, read_manifest
+from onoma.bundle import MANIFEST, MODEL_FILE, TOKENIZER_FILE, Calibration, Manifest, read_manifest, write_manifest
 
 
-def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     change(content)
     (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
@@ -103,6 +103,55 @@ def test_wrong_fields_are_named(bundle: Path, change: dict[str, Any], message: s
     edit(bundle, lambda content: content.update(change))
     with pytest.raises(BundleError, match=message):
         read_manifest(bundle)
+
+
+@pytest.fixture
+def crf_bundle(tmp_path: Path) -> Path:
+    write_bundle(tmp_path / "crf", decoder="crf", crf=transitions())
+    return tmp_path / "crf"
+
+
+def test_transitions_are_kept_exactly(crf_bundle: Path) -> None:
+    manifest = read_manifest(crf_bundle)
+    assert manifest.decoder == "crf" and manifest.crf == transitions()
+
+
+def test_a_softmax_bundle_is_written_as_before_there_were_others(bundle: Path) -> None:
+    before = (bundle / MANIFEST).read_bytes()
+    assert b'"decoder": "softmax"' in before and b"crf" not in before
+    write_manifest(bundle, read_manifest(bundle))
+    assert (bundle / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("crf"), "crf must be there for decoder crf"),
+        (lambda content: content.update(crf=None), "crf must be there for decoder crf"),
+        (lambda content: content.update(decoder="softmax"), "for no other, the decoder is softmax"),
+        (lambda content: content.pop("decoder"), "for no other, the decoder is softmax"),
+        (lambda content: content.update(decoder="viterbi"), "decoder: Input should be 'softmax' or 'crf'"),
+        (lambda content: content["crf"].pop("end"), r"crf\.end: Field required"),
+        (lambda content: content["crf"].update(bias=1), r"crf\.bias: Extra inputs"),
+        (lambda content: content["crf"]["start"].pop(), r"crf\.start must have 7 numbers.*got 6"),
+        (lambda content: content["crf"]["end"].append(0), r"crf\.end must have 7 numbers.*got 8"),
+        (lambda content: content["crf"]["transitions"].pop(), r"crf\.transitions must be 7 rows of 7.*got 6 rows of 7"),
+        (lambda content: content["crf"]["transitions"][2].pop(), r"crf\.transitions must be .*got 7 rows of 6 or 7"),
+        (lambda content: content["crf"].update(transitions=[]), r"crf\.transitions must be .*got 0 rows of 0"),
+        (lambda content: content["crf"]["start"].insert(3, float("nan")), r"crf\.start\.3: .*finite number"),
+        (
+            lambda content: content["crf"]["transitions"][1].insert(4, float("-inf")),
+            r"crf\.transitions\.1\.4: .*finite number",
+        ),
+        (lambda content: content["crf"]["end"].insert(0, "x"), r"crf\.end\.0: .*valid number"),
+    ],
+)
+def test_wrong_transitions_are_named(
+    crf_bundle: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(crf_bundle, change)
+    with pytest.raises(BundleError, match=message):
+        read_manifest(crf_bundle)
 
 
 def test_labels_of_manifest(bundle: Path) -> None:

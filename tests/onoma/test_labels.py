@@ -20,6 +20,8 @@ def test_order_is_the_models_own() -> None:
     assert labels.legal.tolist() == [[True, True, True], [False, True, True], [True, True, True]]
     assert labels.legal_within.tolist() == [[True, False, False], [False, True, False], [True, False, False]]
     assert labels.legal_start.tolist() == [False, True, True]
+    assert labels.within.tolist() == [0, 1, 0]
+    assert labels.legal_moves.tolist() == [labels.legal.tolist(), labels.legal_within.tolist()]
 
 
 @pytest.mark.parametrize(

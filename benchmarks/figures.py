@@ -1,0 +1,40 @@
+"""What reports of benchmarks share: the machine, and figures with their spread."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnxruntime as ort
+
+from onoma.machine import processor
+from onoma.model import available_cores
+
+
+def machine(versions: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The processor, the cores this process may use, the load of the last minute, the versions and the date.
+
+    :param versions: of further packages.
+    """
+    shown = {"Python": platform.python_version()} | dict(versions or {}) | {"onnxruntime": ort.__version__}
+    return {
+        "processor": processor(),
+        "cores": available_cores(),
+        "load": round(os.getloadavg()[0], 1),
+        "versions": ", ".join(f"{name} {version}" for name, version in shown.items()),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def ranged(figures: Mapping[str, float], digits: int) -> str:
+    """A summary in words: median (least..greatest)."""
+    return f"{figures['median']:.{digits}f} ({figures['least']:.{digits}f}..{figures['greatest']:.{digits}f})"

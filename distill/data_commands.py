@@ -1,0 +1,80 @@
+"""The command line that makes what training starts from: conllu, gazetteer, train-tokenizer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from distill.conllu import COLUMNS, convert
+from distill.measuring_commands import DATA_NOTE
+from onoma.cli import Command
+
+
+def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
+    parser.add_argument("--vocabulary", type=int, default=48_000, help="number of pieces (%(default)s)")
+    parser.add_argument("--bytes", type=int, default=700_000, help="unlabelled text of a main language (%(default)s)")
+    parser.add_argument("--other-bytes", type=int, default=120_000, help="of every other language (%(default)s)")
+
+
+def _run_tokenizer(arguments: argparse.Namespace) -> int:
+    from distill.mixture import tokenizer_texts
+    from distill.tokenizer import save_tokenizer, train_tokenizer
+
+    texts = tokenizer_texts(main_bytes=arguments.bytes, other_bytes=arguments.other_bytes)
+    tokenizer = train_tokenizer(texts, vocabulary=arguments.vocabulary)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save_tokenizer(tokenizer, arguments.out)
+    print(f"{arguments.out}: {tokenizer.get_vocab_size()} pieces")
+    return 0
+
+
+def _gazetteer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="file to write, LABEL<TAB>name a line")
+
+
+def _run_gazetteer(arguments: argparse.Namespace) -> int:
+    from distill.gazetteer import company_names, write_gazetteer
+
+    names = company_names()
+    write_gazetteer(arguments.out, names)
+    print(f"{arguments.out}: {len(names)} names")
+    return 0
+
+
+def _conllu_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="CoNLL-U file, such as en_ewt-ud-train.conllu")
+    parser.add_argument("--out", type=Path, required=True, help="file to write: SOURCE/LANG/{train,dev,test}.conll.xz")
+    parser.add_argument("--column", choices=sorted(COLUMNS), default="upos", help="which tags (%(default)s)")
+
+
+def _run_conllu(arguments: argparse.Namespace) -> int:
+    count, tags = convert(arguments.source, arguments.out, column=arguments.column)
+    print(f"{arguments.out}: {count} sentences; tags: {', '.join(tags)}")
+    return 0
+
+
+conllu = Command(
+    name="conllu",
+    help="turn a Universal Dependencies file into a split to train part-of-speech taggers on",
+    description="Write the words of a CoNLL-U file with their parts of speech, for labels.source of a recipe.\n"
+    "With ONOMA_DATA/pos/ud/en/{train,dev,test}.conll.xz and so on, `labels.source = \"pos/ud\"`.",
+    add_arguments=_conllu_arguments,
+    run=_run_conllu,
+)
+gazetteer = Command(
+    name="gazetteer",
+    help="list companies, for --gazetteer of train-teacher and labels.gazetteer of a recipe",
+    description="Write the names of the companies in 20 stock indices, from the package pytickersymbols.\n"
+    "Any file of such lines will do: with --mentions (in a recipe: labels.mentions) its names also stand where\n"
+    "entities of their type stood.",
+    add_arguments=_gazetteer_arguments,
+    run=_run_gazetteer,
+)
+train_tokenizer = Command(
+    name="train-tokenizer",
+    help="train the word-piece tokenizer on all data",
+    description="Train a Unigram tokenizer on labelled sentences (detokenised) and unlabelled text.\n" + DATA_NOTE,
+    add_arguments=_tokenizer_arguments,
+    run=_run_tokenizer,
+)
