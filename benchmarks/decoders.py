@@ -7,7 +7,6 @@ ratios of neighbouring runs, and their median holds on a busy machine too.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import machine, ranged, summary
+from benchmarks.figures import machine, publish, ranged, summary
 from onoma.bundle import Manifest, Transitions, read_manifest, write_manifest
 from onoma.errors import BundleError
 from onoma.labels import LabelSet
@@ -201,12 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BundleError as error:
             print(f"benchmarks.decoders: {error}", file=sys.stderr)
             return 1
-    text = document(results)
-    print(text, end="")
-    for path, content in ((options.json, json.dumps(results, indent=1) + "\n"), (options.markdown, text)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
+    publish(document(results), results, json_path=options.json, markdown_path=options.markdown)
     return 0
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
@@ -38,3 +40,16 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 def ranged(figures: Mapping[str, float], digits: int) -> str:
     """A summary in words: median (least..greatest)."""
     return f"{figures['median']:.{digits}f} ({figures['least']:.{digits}f}..{figures['greatest']:.{digits}f})"
+
+
+def publish(
+    text: str, results: Mapping[str, Any], *, json_path: Path | None = None, markdown_path: Path | None = None
+) -> None:
+    """Print a report, and write it and its figures where they are wanted: whole or not at all."""
+    print(text, end="")
+    for path, content in ((json_path, json.dumps(results, indent=1) + "\n"), (markdown_path, text)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(path.name + ".tmp")
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(path)

@@ -8,7 +8,6 @@ the 51 on a GPU; here all of it is one CPU, mBERT in torch fp32 and bundles in o
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from benchmarks import figures
-from benchmarks.figures import ranged, summary
+from benchmarks.figures import publish, ranged, summary
 from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, read_manifest
 from onoma.errors import BundleError
 from onoma.model import OnnxModel, available_cores
@@ -242,12 +241,7 @@ def main(arguments: Sequence[str] | None = None, *, shape: Shape = MBERT) -> int
     except BundleError as error:
         print(f"benchmarks.mbert: {error}", file=sys.stderr)
         return 1
-    text = document(results)
-    print(text, end="")
-    for path, content in ((options.json, json.dumps(results, indent=1) + "\n"), (options.markdown, text)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
+    publish(document(results), results, json_path=options.json, markdown_path=options.markdown)
     return 0
 
 

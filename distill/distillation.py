@@ -47,7 +47,7 @@ RESULT = "result.json"
 _ABOUT_UNTAUGHT: dict[str, Any] = {
     "labels": set(Labels.model_fields) - {"gazetteer", "languages", "types", "source"},
     "student": set(StudentPart.model_fields) - {"checkpoint", "embeddings"},
-    "schedule": {"batch", "rate", "embedding_rate", "checks", "keep"},
+    "schedule": {"batch", "rate", "embedding_rate", "transition_rate", "checks", "keep"},
 }
 _ABOUT = _ABOUT_UNTAUGHT | {
     "transfer": True,
@@ -188,12 +188,13 @@ def _run_step(materials: Materials, step: Step, before: Path, *, seed: int) -> P
         learning_rate=step.rate,
         seed=seed,
         embedding_rate=recipe.schedule.embedding_rate,
+        transition_rate=recipe.schedule.transition_rate if recipe.student.decoder == "crf" else 1.0,
     )
     keep, checks = recipe.schedule.keep, recipe.schedule.checks
     facts = {
         "before": before.name,
         "step": asdict(step),
-        "schedule": asdict(schedule),
+        "schedule": schedule.facts,
         "data": data.digest,
         "dev": dev.digest,
         "keep": keep,

@@ -45,6 +45,7 @@ def teacher_recipe(recipe: Recipe, tokenizer: Path, *, begun: Path | None = None
         batch=own.batch,
         rate=own.pooled_rate if pooled else own.rate,
         embedding_rate=own.embedding_rate,
+        transition_rate=own.transition_rate,
         checks=own.checks,
         keep=own.keep,
         checkpoint_minutes=recipe.schedule.checkpoint_minutes,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from distill.batches import Batch, epoch_batches, gather
 from distill.console import console
+from distill.crf import Crf
 from distill.dataset import Packed
 from distill.keeping import Keep, Keeper
 
@@ -35,6 +36,7 @@ class Schedule:
     """How long and how fast: linear warm-up, then cosine decay to `final` of the peak.
 
     `embedding_rate` multiplies the learning rate of word embeddings: a row sees a gradient only where its piece occurs.
+    `transition_rate` does that of a CRF's transitions: few numbers that start at 0 and have far to go.
     """
 
     tokens: int
@@ -46,6 +48,12 @@ class Schedule:
     clip: float = 1.0
     seed: int = 1
     embedding_rate: float = 1.0
+    transition_rate: float = 1.0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells it from others: a `transition_rate` of 1 does not, as models without a CRF have none."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("transition_rate", 1.0)}
 
     def factor(self, done: int) -> float:
         """Share of the peak learning rate after `done` pieces."""
@@ -66,14 +74,18 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def build_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """AdamW without decay on vectors and embeddings; each group's `rate` multiplies the learning rate."""
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    """AdamW without decay on vectors, embeddings and transitions; each group's `rate` multiplies the learning rate."""
+    rates: dict[int, float] = {}
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            rates[id(module.weight)] = schedule.embedding_rate
+        if isinstance(module, Crf):
+            rates |= {id(parameter): schedule.transition_rate for parameter in module.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            table = id(parameter) in tables
-            decay = 0.0 if table or parameter.ndim < 2 else schedule.weight_decay
-            groups.setdefault((decay, schedule.embedding_rate if table else 1.0), []).append(parameter)
+            decay = 0.0 if id(parameter) in rates or parameter.ndim < 2 else schedule.weight_decay
+            groups.setdefault((decay, rates.get(id(parameter), 1.0)), []).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": members, "weight_decay": decay, "rate": rate, "lr": schedule.learning_rate * rate}
@@ -101,7 +113,7 @@ def _save(path: Path, **content: Any) -> None:
 
 def fingerprint(data: Packed, schedule: Schedule, **facts: Any) -> str:
     """Hash of what a checkpoint belongs to: data, schedule and whatever else the caller names."""
-    digest = hashlib.sha256(json.dumps([asdict(schedule), facts], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps([schedule.facts, facts], sort_keys=True, default=str).encode())
     for array in (data.ids, data.tags, data.offsets):
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -173,6 +173,22 @@ def test_embeddings_and_vectors_do_not_decay() -> None:
         assert setting == (0.0 if "bias" in name else SCHEDULE.weight_decay, 1), name
 
 
+def test_transitions_learn_at_their_own_rate_and_do_not_decay() -> None:
+    model = build("crf")
+    assert model.crf is not None
+    groups = build_optimizer(model, replace(SCHEDULE, transition_rate=10.0)).param_groups
+    own = {id(parameter) for parameter in model.crf.parameters()}
+    found = [(group["weight_decay"], group["rate"]) for group in groups for p in group["params"] if id(p) in own]
+    assert found == [(0.0, 10.0)] * 3
+    assert all(group["rate"] == 1 for group in groups for p in group["params"] if id(p) not in own)
+
+
+def test_only_another_rate_of_transitions_makes_another_run() -> None:
+    assert SCHEDULE.facts == replace(SCHEDULE, transition_rate=1.0).facts
+    assert "transition_rate" not in SCHEDULE.facts
+    assert replace(SCHEDULE, transition_rate=10.0).facts == SCHEDULE.facts | {"transition_rate": 10.0}
+
+
 def test_embeddings_learn_at_their_own_rate(tmp_path: Path) -> None:
     still = run(tmp_path / "still", schedule=replace(SCHEDULE, embedding_rate=0.0))
     assert torch.equal(still.state_dict()["embedding.weight"], build().state_dict()["embedding.weight"])
