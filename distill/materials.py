@@ -115,7 +115,7 @@ class Materials:
         """
         own = self.recipe.teacher
         assert own.path is not None  # see distill.fitting
-        teacher = load_teacher(Path(own.path) if Path(own.path).exists() else own.path)
+        teacher = load_teacher(own.path)
         check_same_labels(teacher.labels, self.recipe.label_set.tags)
         check_layer(teacher, own.layer)
         return teacher
@@ -124,9 +124,7 @@ class Materials:
     def embeddings(self) -> HuggingFaceTeacher:
         """The checkpoint whose embeddings the student starts from: the teacher, or another."""
         path = self.recipe.student.embeddings
-        if path is None:
-            return self.teacher
-        return load_teacher(Path(path) if Path(path).exists() else path)
+        return self.teacher if path is None else load_teacher(path)
 
     @cached_property
     def taught_by(self) -> str:
@@ -182,9 +180,8 @@ class Materials:
     @cached_property
     def everything(self) -> Packed:
         """D_l with its labels, and D_u, if there is one of its own."""
-        if not self.recipe.transfer.given:
-            return self._labelled(self.tokenizer_path, texts=self.keeps_texts)
-        return concatenate([self._labelled(self.tokenizer_path, texts=self.keeps_texts), self.unlabelled])
+        own = self._labelled(self.tokenizer_path, texts=self.keeps_texts)
+        return concatenate([own, self.unlabelled]) if self.recipe.transfer.given else own
 
     def of(self, name: Literal["labelled", "unlabelled", "everything"]) -> Packed:
         """The data of that name."""

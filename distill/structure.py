@@ -84,7 +84,8 @@ def sequence_loss(student: Chain, teacher: Chain, *, temperature: float = 1.0) -
     Both factorise over pairs of neighbouring tags, so the teacher's marginals of pairs are all that is needed. The
     temperature is local: it divides every potential.
     """
-    own, other = student.at(temperature).exact(), teacher.at(temperature).exact()
+    flatter = student.at(temperature)  # which may still be a softmax model, whose log Z is cheaper
+    own, other = flatter.exact(), teacher.at(temperature).exact()
     with torch.no_grad():
         nodes, edges, partition = expectations(other)
         first, final = nodes[:, 0], last(nodes, other.mask)
@@ -95,7 +96,7 @@ def sequence_loss(student: Chain, teacher: Chain, *, temperature: float = 1.0) -
         inner = (nodes * chain.emissions).sum(dim=(1, 2)) + (edges * chain.transitions).sum(dim=(1, 2, 3))
         return inner + (first * chain.start + final * chain.end).sum(dim=1)
 
-    whole = log_partition(student.at(temperature)) - expected(own) - (partition - expected(other))
+    whole = log_partition(flatter) - expected(own) - (partition - expected(other))
     return temperature**2 * _mean(whole, student)
 
 
