@@ -9,11 +9,13 @@ PYTEST_ARGS ?=
 PACKAGES := onoma service distill export loadtests benchmarks
 SOURCES := $(PACKAGES) tests
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Strict: a package that could not be looked up is a failure, not a pass.
+AUDIT := .venv-audit/bin/pip-audit --strict --disable-pip --no-deps
 
-.PHONY: help serve test lint types pytest format install loadtest clean
+.PHONY: help serve test lint types pytest format install loadtest bench-service audit clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 17
 
 serve: .stamp-serve ## answer on http://localhost:PORT (PORT=8000, HOST= to listen elsewhere)
 	.venv/bin/onoma serve $(if $(HOST),--host $(HOST)) --port $(PORT)
@@ -38,8 +40,16 @@ install: .stamp-test ## the environment with every extra (.venv-test): distill, 
 loadtest: .stamp-test ## Locust: student against teacher against auto (LOADTEST_ARGS="--users 8")
 	.venv-test/bin/python -m loadtests $(LOADTEST_ARGS)
 
+bench-service: .stamp-test ## the service beside other servers, on one core (BENCH_ARGS="--rounds 3 --seconds 2")
+	.venv-test/bin/python -m benchmarks.service $(BENCH_ARGS)
+
+audit: .stamp-serve .stamp-audit ## known vulnerabilities of what serves, then of every pinned package (asks PyPI)
+	.venv/bin/python -m pip freeze --exclude-editable > .venv-audit/serving.txt
+	$(AUDIT) --requirement .venv-audit/serving.txt
+	$(AUDIT) --requirement constraints.txt
+
 clean: ## remove environments, caches and build products
-	rm -rf .venv .venv-test .stamp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-test .venv-audit .stamp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .stamp-serve: pyproject.toml constraints.txt
@@ -52,6 +62,12 @@ clean: ## remove environments, caches and build products
 	@$(call venv,.venv-test)
 	@echo "installing every extra into .venv-test (torch is large)"
 	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[distill,export,loadtest,ray,dev]'
+	@touch $@
+
+.stamp-audit: constraints.txt
+	@$(call venv,.venv-audit)
+	@echo "installing pip-audit into .venv-audit"
+	@.venv-audit/bin/python $(PIP_INSTALL) pip-audit
 	@touch $@
 
 # A virtual environment at $(1), unless there is a working one.

@@ -5,32 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.corpora import WIKIANN_45, as_text, read_split
+from distill.corpora import WIKIANN_45
 from distill.dataset import segment_tags
-from distill.evaluation import Counts, Span, as_spans
+from distill.dev_examples import Example, Scored, dev_halves, score, tag_examples
+from distill.reliability import expected_error, reliability
+from distill.threshold import cascade_curve, choose_threshold, macro_f1
 from onoma.bundle import Calibration
 from onoma.decode import Decoder, build_decoder, illegal
 from onoma.labels import LabelSet
+from onoma.machine import processor
+from onoma.model import available_cores
 from onoma.tagger import Tagger
 from onoma.words import Words
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One dev sentence: raw confidence, predicted and gold spans, language."""
-
-    raw: float
-    predicted: tuple[Span, ...]
-    gold: tuple[Span, ...]
-    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +79,17 @@ def isotonic(raw: Floats, right: Floats, *, points: int = 24) -> tuple[tuple[flo
     return tuple((round(at, 6), round(share, 6)) for at, share, _ in blocks)
 
 
-def _dev_pieces(tagger: Tagger, languages: Sequence[str], limit: int) -> Labelled:
+def _pieces(examples: Sequence[Example]) -> Labelled:
+    """The pieces of the sentences that fit a window, as they should be tagged."""
     logits, tags, continues = [], [], []
-    for language in languages:
-        for sentence in read_split("wikiann", language, "dev")[:limit]:
-            text, entities = as_text(sentence, raw=True)
-            encoded = tagger.encode([text])[0]
-            rows = tagger.infer(encoded.inputs)
-            at = 0
-            for segment in encoded.segments:
-                if len(segment.windows) == 1:
-                    logits.append(rows[at])
-                    tags.append(segment_tags(segment, entities).astype(np.int64))
-                    continues.append(segment.continues)
-                at += len(segment.windows)
+    for example in examples:
+        at = 0
+        for segment in example.encoded.segments:
+            if len(segment.windows) == 1:
+                logits.append(example.emissions[at])
+                tags.append(segment_tags(segment, list(example.gold)).astype(np.int64))
+                continues.append(segment.continues)
+            at += len(segment.windows)
     begins = np.cumsum([0, *map(len, tags[:-1])])
     return Labelled(np.concatenate(logits), np.concatenate(tags), Words(np.concatenate(continues), begins))
 
@@ -114,20 +106,10 @@ def possible(pieces: Labelled, labels: LabelSet) -> Labelled:
     return Labelled(pieces.logits[kept], pieces.tags[kept], words)
 
 
-def _score(tagger: Tagger, languages: Sequence[str], limit: int) -> list[Scored]:
-    scored = []
-    for language in languages:
-        examples = [as_text(sentence, raw=True) for sentence in read_split("wikiann", language, "dev")[:limit]]
-        tagged = tagger.tag_batch([text for text, _ in examples])
-        for (_, gold), one in zip(examples, tagged, strict=True):
-            scored.append(Scored(one.confidence, tuple(as_spans(one)), tuple(gold), language))
-    return scored
-
-
-def calibrate(tagger: Tagger, *, limit: int = 400, languages: Sequence[str] = WIKIANN_45) -> Calibration:
-    """Temperature and confidence points from the first `limit` dev sentences of each language; no threshold yet."""
+def calibrate(tagger: Tagger, examples: Sequence[Example]) -> Calibration:
+    """Temperature and confidence points that fit examples of this tagger, which keeps them; no threshold yet."""
     labels, transitions = tagger.labels, tagger.transitions
-    pieces = _dev_pieces(tagger, languages, min(limit, 200))
+    pieces = _pieces(examples)
     if transitions is not None:
         pieces = possible(pieces, labels)
 
@@ -136,68 +118,68 @@ def calibrate(tagger: Tagger, *, limit: int = 400, languages: Sequence[str] = WI
 
     temperature = round(fit_temperature(loss_at), 4)
     tagger.calibration = Calibration(temperature=temperature)
-    scored = _score(tagger, languages, limit)
-    right = np.array([set(one.predicted) == set(one.gold) for one in scored], dtype=np.float64)
-    points = isotonic(np.array([one.raw for one in scored]), right)
-    return Calibration(temperature=temperature, confidence=points)
+    scored = score(tagger, examples)
+    right = np.array([one.right for one in scored], dtype=np.float64)
+    points = isotonic(np.array([one.confidence for one in scored]), right)
+    tagger.calibration = Calibration(temperature=temperature, confidence=points)
+    return tagger.calibration
 
 
-@dataclass(frozen=True, slots=True)
-class CascadePoint:
-    """What a threshold gives on dev: share of sentences that the teacher answers, macro F1 of the cascade."""
-
-    threshold: float
-    fallback_share: float
-    macro_f1: float
+def _worth(scored: Sequence[Scored]) -> dict[str, Any]:
+    bins = reliability(scored)
+    return {"expected_error": round(expected_error(bins), 4), "bins": [asdict(one) for one in bins]}
 
 
-def cascade_curve(
-    student: Tagger, teacher: Tagger, *, limit: int = 200, languages: Sequence[str] = WIKIANN_45
-) -> list[CascadePoint]:
-    """Macro F1 on dev against the share of sentences handed to the teacher, for thresholds at every 5 % of them."""
-    ours = _score(student, languages, limit)
-    theirs = _score(teacher, languages, limit)
-    thresholds = sorted({0.0, *np.quantile([one.raw for one in ours], np.linspace(0.05, 1.0, 20)).tolist()})
-    curve = []
-    for threshold in thresholds:
-        counts = {language: Counts() for language in languages}
-        handed = 0
-        for mine, other in zip(ours, theirs, strict=True):
-            fallback = mine.raw < threshold
-            handed += fallback
-            counts[mine.language].add((other if fallback else mine).predicted, mine.gold)
-        macro = float(np.mean([count.f1 for count in counts.values()]))
-        curve.append(CascadePoint(round(threshold, 6), round(handed / len(ours), 4), round(macro, 3)))
-    return curve
-
-
-def choose_threshold(
-    curve: Sequence[CascadePoint], *, most_fallback: float, tolerance: float = 0.1
-) -> CascadePoint:
-    """The point that hands least to the teacher and is within `tolerance` of the best F1.
-
-    Looked for among those that hand over at most `most_fallback` of the sentences: the teacher's time is what it costs.
-    """
-    allowed = [point for point in curve if point.fallback_share <= most_fallback]
-    best = max(point.macro_f1 for point in allowed)
-    return min((point for point in allowed if point.macro_f1 >= best - tolerance), key=lambda p: p.fallback_share)
+def _alone(scored: Sequence[Scored]) -> dict[str, float]:
+    seconds = float(np.mean([one.example.seconds for one in scored]))
+    return {"macro_f1": round(macro_f1(scored), 3), "milliseconds": round(1000 * seconds, 3)}
 
 
 def calibrate_bundles(
-    student: Path, teacher: Path | None, *, limit: int, most_fallback: float, languages: Sequence[str] = WIKIANN_45
+    student: Path,
+    teacher: Path | None,
+    *,
+    limit: int,
+    most_fallback: float,
+    languages: Sequence[str] = WIKIANN_45,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Calibrate a student's bundle, and its fallback threshold if a teacher's is given, on WikiANN-45 dev.
 
-    Returns `calibration` (for `onoma export update`), the reliability points and the cascade curve.
+    One half of the sentences is fitted; the reliability, the threshold and every other figure come from the other.
+
+    :param threads: onnxruntime threads; None for all available cores.
+    :return: `calibration` (for `onoma export update`), `reliability` before and after it, `alone` with the F1 and the
+        latency of each model, the cascade's `curve` and its `chosen` point, and what they were measured on.
     """
-    tagger = Tagger.load(student)
-    calibration = calibrate(tagger, limit=limit, languages=languages)
-    report: dict[str, Any] = {"split": "wikiann dev", "sentences_per_language": limit, "curve": []}
+    to_fit, to_measure = dev_halves(limit=limit, languages=languages)
+    tagger = Tagger.load(student, threads=threads)
+    tagger.calibration = Calibration()
+    measured = tag_examples(tagger, to_measure)
+    before = _worth(score(tagger, measured))
+    calibration = calibrate(tagger, tag_examples(tagger, to_fit))
+    ours = score(tagger, measured)
+    report: dict[str, Any] = {
+        "student": str(student),
+        "teacher": None if teacher is None else str(teacher),
+        "split": "wikiann dev",
+        "languages": list(languages),
+        "sentences_per_language": limit,
+        "most_fallback": most_fallback,
+        "sentences": {"fitted": len(to_fit), "measured": len(to_measure)},
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": f"{processor()}, {threads or available_cores()} threads",
+        "reliability": {"before": before, "after": _worth(ours)},
+        "alone": {"student": _alone(ours)},
+        "curve": [],
+    }
     if teacher is not None:
-        tagger.calibration = calibration
-        curve = cascade_curve(tagger, Tagger.load(teacher), limit=limit // 2, languages=languages)
+        helper = Tagger.load(teacher, threads=threads)
+        theirs = score(helper, tag_examples(helper, to_measure))
+        curve = cascade_curve(ours, theirs)
         chosen = choose_threshold(curve, most_fallback=most_fallback)
         calibration = calibration.model_copy(update={"fallback_threshold": chosen.threshold})
+        report["alone"]["teacher"] = _alone(theirs)
         report["curve"] = [asdict(point) for point in curve]
         report["chosen"] = asdict(chosen)
     report["calibration"] = calibration.model_dump(mode="json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from distill.alignment import Answers, OtherPieces, SharedPieces, shared_ids
 from distill.dataset import training_encoder
 from onoma.bundle import TokenizerFacts, sha256
-from onoma.labels import LabelSet
+from onoma.errors import LabelError
+from onoma.labels import LabelSet, Scheme
+from onoma.schemes import Reading, read_names
 
 UNLIMITED_LENGTH = 512  # where neither model nor tokenizer knows a limit: what most of them were trained with
 _UNLIMITED = 1_000_000  # transformers writes a number near 1e30 where a tokenizer knows no limit
@@ -34,7 +37,7 @@ class HuggingFaceTeacher:
     :param model: in eval mode, fp32, on the CPU.
     :param facts: the pieces that its tokenizer puts around a text.
     :param longest: most pieces that it takes, those around the text included.
-    :param labels: of its columns.
+    :param labels: tags of its columns; empty for one that says nothing of a word, such as `[CLS]`.
     :param fingerprint: SHA-256 over all that its answers depend on: see `_fingerprint`.
     """
 
@@ -49,10 +52,12 @@ class HuggingFaceTeacher:
 def load_teacher(path_or_name: str | Path) -> HuggingFaceTeacher:
     """Load a token classifier with a fast tokenizer: a folder, or a name on the Hugging Face hub.
 
-    :raises ValueError: if it does not load, has no trained head, a slow tokenizer, or labels without numbers 0, 1, ...
+    :raises ValueError: if it does not load, has no trained head, a slow tokenizer, or labels that say nothing.
     """
     where = str(path_or_name)
     model, loaded = load_checkpoint(where)
+    reading = read_labels(model.config, where)
+    tags = dict(zip(reading.columns, reading.labels.tags, strict=True))
     tokenizer: Tokenizer = loaded.backend_tokenizer
     facts = probe_facts(loaded, model.config, where)
     longest = longest_input(model, loaded) or UNLIMITED_LENGTH
@@ -61,7 +66,7 @@ def load_teacher(path_or_name: str | Path) -> HuggingFaceTeacher:
         tokenizer=tokenizer,
         facts=facts,
         longest=longest,
-        labels=read_labels(model.config, where),
+        labels=tuple(tags.get(column, "") for column in range(model.config.num_labels)),
         fingerprint=_fingerprint(where, tokenizer, facts, longest),
     )
 
@@ -69,12 +74,19 @@ def load_teacher(path_or_name: str | Path) -> HuggingFaceTeacher:
 def load_checkpoint(where: str, **options: Any) -> tuple[Any, Any]:
     """Model (eval, fp32) and fast tokenizer as transformers loads them; `options` are for the model.
 
+    Where there is no tokenizer.json, transformers makes a fast tokenizer of vocab.txt, of vocab.json and merges.txt, or
+    of a SentencePiece model, if it knows how to for the tokenizer's class.
+
     :raises ValueError: if they do not load, the head is not trained, or the tokenizer is a slow one.
     """
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     try:
         loaded = AutoTokenizer.from_pretrained(where, use_fast=True)
+    except Exception as error:  # of every kind: what a class of tokenizers needs fails where it is first used
+        kind = type(error).__name__
+        raise ValueError(f"{where} does not load as a token classifier: its tokenizer: {kind}: {error}") from error
+    try:
         model, info = AutoModelForTokenClassification.from_pretrained(
             where, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -84,15 +96,31 @@ def load_checkpoint(where: str, **options: Any) -> tuple[Any, Any]:
         raise ValueError(f"{where} is not a trained token classifier; it lacks {sorted(info['missing_keys'])[:4]}")
     if not loaded.is_fast:
         name = type(loaded).__name__
-        raise ValueError(f"{where}: {name} is a slow tokenizer; onoma needs a fast one (a tokenizer.json)")
+        raise ValueError(
+            f"{where}: {name} is a slow tokenizer, of which transformers makes no fast one; onoma needs tokenizer.json"
+        )
     return model.eval(), loaded
 
 
-def read_labels(config: Any, where: str) -> tuple[str, ...]:
-    """The label of each column.
+def read_labels(
+    config: Any, where: str, *, given: Sequence[str] | None = None, scheme: Scheme | None = None
+) -> Reading:
+    """What the labels of a model's columns mean.
 
-    :raises ValueError: if the columns are not numbered 0, 1, 2, ...
+    :param given: their names in column order; None for those in the model's config.
+    :param scheme: what they are; None to tell from the names.
+    :raises ValueError: if the columns are not numbered 0, 1, 2, ..., are not as many as `given`, or their names say
+        nothing or do not fit the scheme.
     """
+    if given is not None and len(given) != config.num_labels:
+        raise ValueError(f"{where}: {len(given)} labels are given, the model has {config.num_labels}")
+    try:
+        return read_names(_names(config, where) if given is None else given, scheme=scheme)
+    except LabelError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _names(config: Any, where: str) -> tuple[str, ...]:
     table = {int(column): str(label) for column, label in config.id2label.items()}
     if sorted(table) != list(range(len(table))):
         raise ValueError(f"{where}: id2label must number the labels 0, 1, 2, ..., has {sorted(table)}")
@@ -140,8 +168,9 @@ def check_same_labels(teacher: tuple[str, ...], student: tuple[str, ...]) -> Ten
     """
     if teacher == student:
         return None
-    if sorted(teacher) != sorted(student):
-        raise ValueError(f"labels differ: the teacher has {list(teacher)}, the student {list(student)}")
+    if sorted(filter(None, teacher)) != sorted(student):
+        own = list(filter(None, teacher))
+        raise ValueError(f"labels differ: the teacher has {own}, the student {list(student)}")
     return torch.tensor([teacher.index(label) for label in student])
 
 

@@ -52,6 +52,7 @@ def build_teacher(config: TeacherConfig, *, vocabulary: int, labels: LabelSet = 
         "intermediate_size": config.intermediate,
         "max_position_embeddings": config.max_length,
         "pad_token_id": 0,
+        "label_all_tokens": True,  # unlike most, it is taught on all pieces of a word: see export.teacher
     }
     if config.architecture == "modernbert":
         own: Any = ModernBertConfig(
@@ -101,6 +102,7 @@ def build_on_body(
     model.set_input_embeddings(fresh)
     model.config.vocab_size = vocabulary
     model.config.pad_token_id = 0
+    model.config.label_all_tokens = True
     return model
 
 

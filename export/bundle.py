@@ -27,6 +27,7 @@ from export.check import (
     require_size,
 )
 from export.errors import ExportError
+from export.onnx_files import fits, weight_bytes, write
 from export.quantize import METHODS, quantize_weights
 from export.source import Ints, Source, compact_tokenizer
 from export.student import read_student
@@ -39,12 +40,14 @@ from onoma.bundle import (
     TOKENIZER_FILE,
     Calibration,
     Manifest,
+    Pieces,
     Quantization,
     read_manifest,
     sha256,
     write_manifest,
 )
 from onoma.encoding import Encoder
+from onoma.labels import Scheme
 from onoma.model import OnnxModel
 from onoma.tagger import Tagger
 
@@ -82,15 +85,19 @@ def export_teacher(
     target: str | Path,
     *,
     role: Literal["student", "teacher"] = "teacher",
+    labels: Sequence[str] | None = None,
+    scheme: Scheme | None = None,
+    pieces: Pieces | None = None,
     **options: Unpack[Options],
 ) -> Manifest:
     """Export a Hugging Face token classifier to a bundle at `target`; see `assemble` for the options.
 
-    :param path_or_name: a folder, or a name on the hub.
+    :param path_or_name: a folder, or a name on the hub; see `read_teacher` for `labels`, `scheme` and `pieces`.
     :raises ExportError: if it cannot be exported, or is not faithful or not small enough; `target` is then unchanged.
     """
     _check_target(Path(target))
-    return assemble(read_teacher(path_or_name, role=role), target, **options)
+    source = read_teacher(path_or_name, role=role, labels=labels, scheme=scheme, pieces=pieces)
+    return assemble(source, target, **options)
 
 
 def assemble(
@@ -147,6 +154,8 @@ def assemble(
                 architecture=source.architecture,
                 parameters=source.parameters,
                 labels=source.labels,
+                scheme=source.scheme,
+                pieces=source.pieces,
                 tokenizer=facts,
                 max_length=max_length,
                 overlap=overlap,
@@ -240,25 +249,30 @@ def _write_model(
 
     The quantized model must keep the tags of real sentences.
     """
-    parity = _save_and_measure(source, source.graph, path, [*inputs, *full_window(inputs, limit)])
+    graph, parity = _save_and_measure(source, source.graph, path, [*inputs, *full_window(inputs, limit)])
     limits = {"max_difference": MAX_FP32_DIFFERENCE, "min_agreement": MIN_FP32_AGREEMENT}
     require_parity(parity, "the fp32 export", **limits)
     details: dict[str, Any] = {}
     if method != "fp32":
-        graph = source.graph
         if method == "int8-dynamic":
             graph, details = source.dynamic(graph)
         graph, stored = quantize_weights(graph)
         details |= {"stored": f"{len(stored)} weights as symmetric int8, a scale per channel or row", "head": "fp32"}
-        parity = _save_and_measure(source, graph, path, inputs)
+        graph, parity = _save_and_measure(source, graph, path, inputs)
         require_parity(parity, f"the {method} export", min_agreement=min_agreement)
+    if not fits(graph):
+        raise ExportError(
+            f"the {method} weights take {weight_bytes(graph.graph):,} bytes, more than one ONNX file holds; "
+            "try another --quantization"
+        )
     return details | {"parity_with_torch": asdict(parity)}
 
 
-def _save_and_measure(source: Source, graph: onnx.ModelProto, path: Path, inputs: Sequence[Ints]) -> Parity:
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(path))
-    return measure_parity(source, OnnxModel(path, facts=source.facts, threads=1), inputs)
+def _save_and_measure(
+    source: Source, graph: onnx.ModelProto, path: Path, inputs: Sequence[Ints]
+) -> tuple[onnx.ModelProto, Parity]:
+    graph = write(graph, path)
+    return graph, measure_parity(source, OnnxModel(path, facts=source.facts, threads=1), inputs)
 
 
 def _seal(folder: Path, manifest: Manifest) -> Manifest:

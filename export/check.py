@@ -14,6 +14,7 @@ from onoma.bundle import TokenizerFacts
 from onoma.decode import build_decoder
 from onoma.labels import LabelSet
 from onoma.model import Model
+from onoma.tagger import Tagger
 from onoma.words import Words
 
 PARITY_TEXTS = (
@@ -64,14 +65,17 @@ def full_window(inputs: Sequence[Ints], limit: int) -> list[Ints]:
 def measure_parity(source: Source, model: Model, inputs: Sequence[Ints]) -> Parity:
     """Compare an exported model with the original: each window (T,) of piece ids, alone and all in one padded batch.
 
-    :raises ExportError: if there is nothing to compare, or the shapes of the logits differ.
+    :raises ExportError: if there is nothing to compare, the model does not run, or the shapes of the logits differ.
     """
     if not inputs:
         raise ExportError("parity needs at least one sentence with a piece in it")
     facts, decide = source.facts, _decide_as_bundle(source)
     expected = [_without_specials(source.reference(_with_specials(ids, facts)), facts) for ids in inputs]
-    alone = [model.infer([ids])[0] for ids in inputs]
-    together = model.infer(inputs)
+    try:
+        alone = [model.infer([ids])[0] for ids in inputs]
+        together = model.infer(inputs)
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise ExportError(f"the exported graph does not run on inputs of every length: {error}") from error
     for want, one, many in zip(expected, alone, together, strict=True):
         if not want.shape == one.shape == many.shape:
             raise ExportError(f"logits have shape {want.shape} before the export and {one.shape}, {many.shape} after")
@@ -123,6 +127,22 @@ def require_parity(
             f"{what} gives {parity.agreement:.2%} of {parity.pieces} pieces the tag that torch gives, "
             f"at least {min_agreement:.2%} are needed; try another --quantization"
         )
+
+
+def begun_inside(tagger: Tagger, texts: Sequence[str]) -> tuple[int, int]:
+    """How many entities the model begins with I-X, and how many it begins, if each word has its most probable tag.
+
+    Where labels may be IOB1 or IOB2, this tells which of them the model has learnt.
+    """
+    labels, inside, every = tagger.labels, 0, 0
+    for encoded in tagger.encode(texts):
+        for segment in encoded.segments:
+            if len(segment.windows) == 1:
+                tags = tagger.infer([segment.ids])[0][~segment.continues].argmax(axis=1)
+                begun = labels.begins_after[np.append(len(labels.tags), tags[:-1]), tags]
+                inside += int((begun & labels.inside[tags]).sum())
+                every += int(begun.sum())
+    return inside, every
 
 
 def folder_bytes(folder: Path) -> int:

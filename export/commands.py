@@ -7,9 +7,11 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from onoma.bundle import Pieces
 from onoma.cli import Command, names
+from onoma.labels import PREFIXES
 
 _METHODS = ("int8-weights", "int8-dynamic", "fp32")
 _DESCRIPTION = """\
@@ -18,6 +20,7 @@ Turn a checkpoint into a bundle: ONNX, int8, checked, with a model card.
   onoma export student out/student --out models/student --languages en,de,ar --licence CC-BY-SA-4.0 --max-bytes 8000000
   onoma export hf out/teacher --out models/teacher --max-bytes 32000000
   onoma export hf dslim/bert-base-NER --out models/bert --languages en --licence MIT
+  onoma export hf out/checkpoint --labels O,B-PER,I-PER --out models/names
   onoma export update models/student --metrics-json metrics.json --calibration-json calibration.json
   onoma export restore models/student --out out/student
   onoma export latency runs/students --store runs/artefacts
@@ -40,9 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     student.add_argument(
         "source", metavar="FOLDER", help="folder with student.json, model.safetensors and tokenizer.json"
     )
-    hf = kinds.add_parser("hf", help="any Hugging Face token classifier with a fast tokenizer and IOB2 labels")
+    hf = kinds.add_parser("hf", help="any Hugging Face token classifier with a fast tokenizer: see docs/any-model.md")
     hf.add_argument("source", metavar="PATH_OR_NAME", help="checkpoint folder, or name on the Hugging Face hub")
     hf.add_argument("--role", choices=("teacher", "student"), default="teacher", help="default: %(default)s")
+    hf.add_argument(
+        "--labels", type=names, metavar="A,B", help="names of the model's columns, in order (default: its config's)"
+    )
+    hf.add_argument("--scheme", choices=tuple(PREFIXES), help="what the labels mean (default: told from their names)")
+    hf.add_argument(
+        "--pieces",
+        choices=get_args(Pieces),
+        help="which of a word's pieces have a say in its tag: those that had labels in training (default: the first, "
+        "unless the checkpoint's config has label_all_tokens)",
+    )
     for sub in (student, hf):
         sub.add_argument("--out", type=Path, required=True, help="the bundle's folder; an old bundle there is replaced")
         sub.add_argument("--quantization", choices=_METHODS, default=_METHODS[0], help=_QUANTIZATION)
@@ -96,8 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(name, {size: round(milliseconds, 2) for size, milliseconds in sizes.items()})
         return 0
     from export.bundle import export_student, export_teacher, update_manifest
-    from export.check import PARITY_TEXTS, folder_bytes
+    from export.check import PARITY_TEXTS, begun_inside, folder_bytes
     from onoma.bundle import Calibration
+    from onoma.tagger import Tagger
 
     facts: dict[str, Any] = {
         key: _read_json(path) if (path := getattr(arguments, f"{key}_json")) is not None else None
@@ -131,7 +145,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.kind == "student":
             manifest = export_student(arguments.source, out, **options)
         else:
-            manifest = export_teacher(arguments.source, out, role=arguments.role, **options)
+            meaning = {key: getattr(arguments, key) for key in ("labels", "scheme", "pieces")}
+            manifest = export_teacher(arguments.source, out, role=arguments.role, **meaning, **options)
+            if arguments.scheme is None and manifest.scheme == "iob2":
+                inside, every = begun_inside(Tagger.load(out), texts)
+                if inside > every / 2:
+                    print(
+                        f"note: the model begins {inside} of {every} entities with I-, as in IOB1: "
+                        "if it was trained so, export it again with --scheme iob1"
+                    )
     parity = manifest.quantization.details.get("parity_with_torch", {})
     print(
         f"{out}: {manifest.role} {manifest.name!r}, {manifest.quantization.method}, {folder_bytes(out):,} bytes, "

@@ -47,6 +47,7 @@ def restore(bundle: Path, out: Path) -> None:
     from transformers import AutoConfig, AutoModelForTokenClassification
 
     kind = AutoConfig.for_model(**config)
+    kind.label_all_tokens = manifest.pieces == "all"
     teacher = AutoModelForTokenClassification.from_config(kind, attn_implementation="eager")
     load_weights(teacher, stored, teacher_graph)
     save_teacher(teacher, Tokenizer.from_file(str(bundle / TOKENIZER_FILE)), out)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from export.errors import ExportError
-from onoma.bundle import TokenizerFacts, Transitions
+from onoma.bundle import Pieces, TokenizerFacts, Transitions
 from onoma.errors import LabelError
-from onoma.labels import LabelSet
+from onoma.labels import LabelSet, Scheme
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -39,6 +39,8 @@ class Source:
     :param graph: fp32 ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> `logits` (B, T, C) float32.
     :param dynamic: makes the int8-dynamic graph of it, and says how.
     :param reference: the original, which the graph must agree with.
+    :param labels: the tag of each column; `scheme` is what they mean.
+    :param pieces: which of a word's pieces have a say in its tag.
     :param transitions: of a CRF, whose emissions the logits are; None for a softmax.
     :param decide: the original's way to its tags, which the bundle's must agree with.
     :param longest: most pieces the model takes, prefix and suffix included; None for no limit.
@@ -54,6 +56,8 @@ class Source:
     graph: onnx.ModelProto
     dynamic: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, dict[str, Any]]]
     reference: Reference
+    scheme: Scheme = "iob2"
+    pieces: Pieces = "all"
     transitions: Transitions | None = None
     decide: Decide = most_probable
     longest: int | None = None
@@ -61,9 +65,9 @@ class Source:
 
 
 def check_labels(labels: tuple[str, ...], where: str) -> None:
-    """Refuse labels that onoma cannot decode.
+    """Refuse labels of a student that are not IOB2.
 
-    :raises ExportError: if they are not IOB2; names them.
+    :raises ExportError: naming them.
     """
     try:
         LabelSet(labels)

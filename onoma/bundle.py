@@ -10,13 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onoma.errors import BundleError, LabelError
-from onoma.labels import LabelSet
+from onoma.labels import LabelSet, Scheme
 
 FORMAT_VERSION = 1
 MANIFEST = "bundle.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 CARD_FILE = "README.md"
+
+Pieces = Literal["all", "first"]
+"""Which of a word's pieces have a say in its tag."""
 
 
 class _Strict(BaseModel):
@@ -96,7 +99,9 @@ class Manifest(_Strict):
     role: Literal["student", "teacher"]
     architecture: str = Field(description="for example 'bilstm E=100 H=200'")
     parameters: int = Field(ge=0)
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = Field(description="tag of each column")
+    scheme: Scheme = Field(default="iob2", description="what the tags mean; see onoma.labels.LabelSet")
+    pieces: Pieces = Field(default="all", description="which pieces of a word have a say in its tag")
     tokenizer: TokenizerFacts
     max_length: int = Field(ge=8, description="most pieces in one window, prefix and suffix included")
     overlap: int = Field(ge=0, description="fewest pieces that neighbouring windows share")
@@ -114,12 +119,16 @@ class Manifest(_Strict):
     @model_validator(mode="after")
     def _check(self) -> Manifest:
         try:
-            LabelSet(self.labels)
+            single = LabelSet(self.labels, self.scheme).single_pieces
         except LabelError as error:
             raise ValueError(str(error)) from error
+        if single and self.pieces == "all":
+            raise ValueError(f"pieces must be first: there is no tag inside a word for {', '.join(single)}")
         if (self.crf is None) == (self.decoder == "crf"):
             raise ValueError(f"crf must be there for decoder crf and for no other, the decoder is {self.decoder}")
         if self.crf is not None:
+            if (self.scheme, self.pieces) != ("iob2", "all"):
+                raise ValueError(f"decoder crf needs scheme iob2 and pieces all, got {self.scheme} and {self.pieces}")
             self.crf.check(len(self.labels))
         room = self.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
         if self.overlap >= room:
@@ -129,7 +138,7 @@ class Manifest(_Strict):
     @property
     def label_set(self) -> LabelSet:
         """The labels as a LabelSet."""
-        return LabelSet(self.labels)
+        return LabelSet(self.labels, self.scheme)
 
 
 def sha256(path: Path) -> str:
@@ -177,7 +186,10 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write bundle.json last and at once, so that a half-written bundle never loads."""
     temporary = folder / (MANIFEST + ".tmp")
-    content = manifest.model_dump(mode="json", exclude=None if manifest.crf else {"crf"})
+    # What is younger than the format stands there only where it says something: older readers refuse unknown fields.
+    younger = {"crf": None, "scheme": "iob2", "pieces": "all"}
+    plain = {name for name, default in younger.items() if getattr(manifest, name) == default}
+    content = manifest.model_dump(mode="json", exclude=plain)
     text = json.dumps(content, ensure_ascii=False, indent=1)
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(folder / MANIFEST)

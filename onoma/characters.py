@@ -30,18 +30,19 @@ _JOINER = "\u200d"
 _TABLE: Flags = np.zeros(0x110000, dtype=np.uint8)
 
 
-def _bits(char: str) -> int:
+def bits(char: str) -> int:
+    """What a character is: the flags above."""
     category = unicodedata.category(char)
-    bits = _KNOWN | (SPACE if char.isspace() else SOLID)
+    found = _KNOWN | (SPACE if char.isspace() else SOLID)
     if category[0] == "M":
-        bits |= MARK | EXTENDS
+        found |= MARK | EXTENDS
     if char == _JOINER:
-        bits |= EXTENDS
+        found |= EXTENDS
     if (char.isalnum() or char in "_\u200c\u200d") and not is_unspaced(char):
-        bits |= WORD
+        found |= WORD
     if not char.isspace():
-        bits |= SILENT if category in ("Cc", "Cf") else KEPT
-    return bits
+        found |= SILENT if category in ("Cc", "Cf") else KEPT
+    return found
 
 
 class Characters:
@@ -58,7 +59,7 @@ class Characters:
         flags: Flags = _TABLE[codes]
         if np.count_nonzero(flags) < len(flags):
             for code in np.unique(codes[flags == 0]):
-                _TABLE[code] = _bits(chr(code))
+                _TABLE[code] = bits(chr(code))
             flags = _TABLE[codes]
         if _JOINER in text:
             after = np.flatnonzero(codes[:-1] == ord(_JOINER)) + 1

@@ -1,4 +1,4 @@
-"""Linear chains of tags (conditional random fields) under the IOB2 constraints: marginals and the best sequence.
+"""Linear chains of tags (conditional random fields) under a scheme's constraints: marginals and the best sequence.
 
 Exact, and cheap enough to serve:
 
@@ -34,10 +34,11 @@ _CERTAIN = 1 - 1e-9  # 1, less what rounding may add
 
 
 class Chain:
-    """A linear chain over the C tags of a label set, whose sequences all obey IOB2 and keep words whole.
+    """A linear chain over the C tags of a label set, whose sequences all obey its scheme and keep words whole.
 
-    It has S states for a word: the C tags of its first piece, and each B-X once more for words of several pieces,
-    which end in I-X.
+    It has S states for a word: the C tags of its first piece, and, for words of several pieces, each tag once more for
+    every other tag that the last piece may have: I-X after B-X. Potentials, marginals and what is decided by them
+    (`decode`, `log_probabilities`) are for IOB2; `best` is for every scheme.
 
     :param transitions: (C, C) log potential of the column's tag after the row's; None for none.
     :param start: (C,) of a sentence's first tag; `end` (C,) of its last one.
@@ -58,22 +59,26 @@ class Chain:
             np.zeros(shape) if given is None else np.array(given, dtype=np.float64) / temperature
             for given, shape in ((transitions, (width, width)), (start, width), (end, width))
         )
-        begins, within = labels.begins.nonzero()[0], labels.within
+        within, allowed = labels.within, labels.legal_within
+        stays = allowed.diagonal()  # whether a word of several pieces may have the tag throughout
+        opens, closes = (allowed & ~np.eye(width, dtype=np.bool_)).nonzero()
         self._temperature = temperature
         self._within, self._stayed = within, moves[within, within]  # (C,) from a word's second piece on
-        self._first = np.concatenate([np.arange(width), begins])  # (S,) tag of a word's first piece
+        self._first = np.concatenate([np.arange(width), opens])  # (S,) tag of a word's first piece
         self._rest = within[self._first]  # (S,) tag of its other pieces
-        ends = np.concatenate([np.arange(width), within[begins]])  # (S,) tag of its last piece
+        self._last = ends = np.concatenate([np.arange(width), closes])  # (S,) tag of its last piece
+        self._closing = width + (closes != within[opens]).nonzero()[0]  # states whose last piece has a tag of its own
         self._tags = np.stack([self._first, self._rest])
         self._same = (self._rest[:, None] == self._rest).astype(np.float64)
         self._width = states = len(ends)
         # (2, S) for words of one piece and of several: which states there are, and what the second piece adds.
         self._inner = np.zeros((2, states))
-        self._inner[0, width:] = self._inner[1, begins] = -np.inf
+        self._inner[0, width:] = -np.inf
+        self._inner[1, :width][~stays] = -np.inf
         self._inner[1] += (moves[np.arange(width), within] - self._stayed)[self._first]
         self._moves = _best_is_0(moves[ends][:, self._first], labels.legal[ends][:, self._first])  # (S, S)
         self._start = _best_is_0(first[self._first], labels.legal_start[self._first])  # (S,)
-        self._end = _best_is_0(last[ends], np.ones(states, dtype=np.bool_))  # (S,)
+        self._end = _best_is_0(last[ends], labels.legal_end[ends])  # (S,)
         # Both directions beside each other, (2S, 2S) and (2S,).
         none = np.full((states, states), -np.inf)
         self._log_both = np.block([[self._moves, none], [none, self._moves.T]])
@@ -126,6 +131,8 @@ class Chain:
     def _tags_of(self, states: Ints, words: Words) -> Ints:
         """(N,) tags of the pieces, from the states (W,) of their words."""
         tags: Ints = self._tags[words.continues.view(np.int8), states[words.of_piece]]
+        if len(self._closing):
+            tags[words.last_pieces] = self._last[states]
         return tags
 
     def _scores(self, emissions: Floats, words: Words) -> Doubles:
@@ -136,9 +143,15 @@ class Chain:
         if len(words.first_pieces) < len(scores):
             inner = scores.take(self._within, axis=1)
             inner += self._stayed
+            pieces, closing = scores, self._closing
             scores = np.where(words.continues[:, None], inner, scores)
             scores = np.add.reduceat(scores, words.first_pieces, axis=0)
-        scores = scores.take(self._first, axis=1)
+            scores = scores.take(self._first, axis=1)
+            if len(closing):
+                last = pieces.take(words.last_pieces, axis=0)
+                scores[:, closing] += last.take(self._last[closing], axis=1) - last.take(self._rest[closing], axis=1)
+        else:
+            scores = scores.take(self._first, axis=1)
         scores += self._inner.take(words.several, axis=0)
         scores -= scores.max(axis=1, keepdims=True)
         return scores

@@ -1,15 +1,16 @@
-"""Decoding: emissions to tags under the IOB2 constraints, and tags to scored spans."""
+"""Decoding: emissions to tags under the constraints of a scheme, and tags to scored spans."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onoma.bundle import Transitions
+from onoma.bundle import Pieces, Transitions
 from onoma.crf import Chain
 from onoma.encoding import Segment
 from onoma.labels import Entity, LabelSet
@@ -46,7 +47,10 @@ class Softmax:
     def __init__(self, labels: LabelSet, *, temperature: float = 1.0) -> None:
         self._labels = labels
         self._temperature = temperature
-        self._chain = Chain(labels)
+
+    @cached_property
+    def _chain(self) -> Chain:
+        return Chain(self._labels)  # a large matrix for parts of speech, which never need it
 
     def decode(self, emissions: Floats, words: Words) -> tuple[Ints, Floats]:
         """As `Decoder` says."""
@@ -80,24 +84,38 @@ def build_decoder(labels: LabelSet, *, transitions: Transitions | None, temperat
 
 
 def illegal(tags: Ints, words: Words, labels: LabelSet) -> Bools | None:
-    """(B,) the sentences whose tags (N,) break IOB2 or leave a part of a word outside its entity; None if none do."""
-    before = np.empty_like(tags)
-    before[1:] = tags[:-1]
-    before[words.begins] = labels.outside  # a sentence may begin as it may go on after O
-    legal = labels.legal_moves[words.continues.view(np.int8), before, tags]
+    """(B,) the sentences whose tags (N,) are not of the scheme, or leave a part of a word outside; None if none are."""
+    legal = labels.legal_moves[words.continues.view(np.int8), _before(tags, words, labels), tags]
+    if not labels.ends_anywhere:
+        last = words.last_of_sentences
+        legal[last] &= labels.legal_end[tags[last]]
     if legal.all():
         return None
     found: Bools = ~np.logical_and.reduceat(legal, words.begins)
     return found
 
 
-def spans_of(tags: Ints, labels: LabelSet) -> tuple[Ints, Ints]:
+def _before(tags: Ints, words: Words, labels: LabelSet) -> Ints:
+    """(N,) the tag before each, C where a sentence begins."""
+    before = np.empty_like(tags)
+    before[1:] = tags[:-1]
+    before[words.begins] = len(labels.tags)
+    return before
+
+
+def spans_of(tags: Ints, words: Words, labels: LabelSet) -> tuple[Ints, Ints]:
     """Entities in the legal tags (N,) of sentences: (E,) their first pieces, (E,) the pieces past their last."""
-    begins = labels.begins[tags].nonzero()[0]
-    if not len(begins):
-        return begins, begins
     stops = np.ones(len(tags) + 1, dtype=np.bool_)
-    np.logical_not(labels.inside[tags], out=stops[:-1])
+    if labels.contextual:
+        new = labels.begins_after[_before(tags, words, labels), tags]
+        new &= ~words.continues
+        begins = new.nonzero()[0]
+        np.logical_or(new, labels.is_outside[tags], out=stops[:-1])
+    else:
+        begins = labels.begins[tags].nonzero()[0]
+        if not len(begins):
+            return begins, begins
+        np.logical_not(labels.inside[tags], out=stops[:-1])
     places = stops.nonzero()[0]
     return begins, places[places.searchsorted(begins, side="right")]
 
@@ -114,7 +132,12 @@ def span_scores(logs: Floats | Doubles, begins: Ints, ends: Ints) -> Doubles:
 
 
 def decode(
-    segments: Sequence[Segment], emissions: Sequence[Floats], *, decoder: Decoder, labels: LabelSet
+    segments: Sequence[Segment],
+    emissions: Sequence[Floats],
+    *,
+    decoder: Decoder,
+    labels: LabelSet,
+    pieces: Pieces = "all",
 ) -> tuple[list[list[Entity]], list[float]]:
     """Entities of each segment with scores, and the raw confidence of each.
 
@@ -123,6 +146,7 @@ def decode(
 
     :param segments: of one text or of several; every one has pieces.
     :param emissions: (T, C) logits of each.
+    :param pieces: which of a word's pieces have a say in its tag; "first": a word counts as one piece everywhere.
     """
     entities: list[list[Entity]] = []
     confidences: list[float] = []
@@ -130,13 +154,19 @@ def decode(
         part = segments[low:high]
         edges = np.array([0, *accumulate(len(rows) for rows in emissions[low:high])])
         words = Words(joined([segment.continues for segment in part]), edges[:-1])
-        tags, logs = decoder.decode(joined(emissions[low:high]), words)
+        rows = joined(emissions[low:high])
+        starts, finishes = joined([segment.starts for segment in part]), joined([segment.ends for segment in part])
+        if pieces == "first" and words.continues.any():
+            first = words.first_pieces
+            rows, starts, finishes, words = rows[first], starts[first], finishes[words.last_pieces], words.as_pieces()
+            edges = np.append(words.begins, len(first))
+        tags, logs = decoder.decode(rows, words)
         confidences += np.exp(np.minimum.reduceat(logs, words.begins)).tolist()
-        begins, ends = spans_of(tags, labels)
+        begins, ends = spans_of(tags, words, labels)
         found = map(
             Entity,
-            joined([segment.starts for segment in part])[begins].tolist(),
-            joined([segment.ends for segment in part])[ends - 1].tolist(),
+            starts[begins].tolist(),
+            finishes[ends - 1].tolist(),
             [labels.type_of[column] for column in tags[begins].tolist()],
             span_scores(logs, begins, ends).tolist(),
         )

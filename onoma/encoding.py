@@ -12,10 +12,16 @@ from tokenizers import Encoding, Tokenizer
 
 from onoma.bundle import TokenizerFacts
 from onoma.characters import EXTENDS, KEPT, MARK, SILENT, SOLID, SPACE, WORD, Characters
+from onoma.literal import Literal
+from onoma.ordinary import ordinary_pieces
 from onoma.windows import Window, segments, windows
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+WORD_MARKS = ("▁", "Ġ")  # what a space becomes before a word, in SentencePiece and in byte-level tokenizers
+
+_FEW = 128  # pieces; for more, arrays are faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,9 @@ class Encoder:
         tokenizer.no_padding()
         # A request that spells `<pad>` or `[SEP]` means those characters, not the special token.
         tokenizer.encode_special_tokens = True
+        self._literal = Literal(tokenizer)
         self._tokenizer = tokenizer
+        self._marks = [mark for name in WORD_MARKS if (mark := tokenizer.token_to_id(name)) is not None]
         self.facts = facts
         self.limit = limit
         self.overlap = overlap
@@ -76,15 +84,43 @@ class Encoder:
         Uncovered may stay only what the tokenizer drops: control and invisible format characters (U+200B), and a token
         that its normalizer empties (a lone accent, for BERT). No entity can begin or end there.
         """
-        cuts = [(number, low, high) for number, text in enumerate(texts) for low, high in segments(text)]
+        # Without the space before it, which byte-level tokenizers make a part of its first word: so a sentence has the
+        # same pieces alone as in a long text.
+        cuts = [
+            (number, high - len(text[low:high].lstrip()), high)
+            for number, text in enumerate(texts)
+            for low, high in segments(text)
+        ]
         built: list[list[Segment]] = [[] for _ in texts]
         if cuts:
             encodings = self._tokenizer.encode_batch(
-                [texts[number][low:high] for number, low, high in cuts], add_special_tokens=False
+                [self._literal(texts[number][low:high]) for number, low, high in cuts], add_special_tokens=False
             )
-            for number, segment in self._segments(texts, cuts, encodings):
+            found = self._few(texts, cuts, encodings) or self._segments(texts, cuts, encodings)
+            for number, segment in found:
                 built[number].append(segment)
         return [Encoded(text, tuple(own)) for text, own in zip(texts, built, strict=True)]
+
+    def _few(
+        self, texts: Sequence[str], cuts: Sequence[tuple[int, int, int]], encodings: Sequence[Encoding]
+    ) -> list[tuple[int, Segment]] | None:
+        """As `_segments`, sooner for a few pieces of ordinary text; None for others."""
+        if sum(map(len, encodings)) > _FEW:
+            return None
+        found = []
+        for (number, low, high), encoding in zip(cuts, encodings, strict=True):
+            if (pieces := ordinary_pieces(texts[number], low, high, encoding)) is None:
+                return None
+            ids, starts, ends, continues = pieces
+            segment = Segment(
+                ids=np.array(ids, dtype=np.int64),
+                starts=np.array(starts, dtype=np.int64),
+                ends=np.array(ends, dtype=np.int64),
+                continues=np.array(continues, dtype=np.bool_),
+                windows=tuple(windows(len(ids), self.limit, self.overlap)),
+            )
+            found.append((number, segment))
+        return found
 
     def _segments(
         self, texts: Sequence[str], cuts: Sequence[tuple[int, int, int]], encodings: Sequence[Encoding]
@@ -108,9 +144,13 @@ class Encoder:
         # Byte-level tokenizers count the space before a word as part of its first piece.
         starts = np.minimum(characters.run_end(SPACE, starts), ends)
         ends = np.maximum(characters.run_begin(SPACE, ends), starts)
-        # Pieces of nothing but space can hold no entity and say nothing that the model should depend on.
+        # Pieces of nothing but space can hold no entity and say nothing that the model should depend on. But the mark
+        # of a word, where it is a piece of its own, is the word's first piece: the one that had its label in training.
         full = starts < ends
         if np.count_nonzero(full) < len(full):
+            touching = ~full[:-1] & full[1:] & (ends[:-1] == starts[1:]) & np.isin(ids[:-1], self._marks)
+            marks = np.setdiff1d(touching.nonzero()[0], np.array(edges[1:]) - 1)
+            starts[marks], ends[marks], full[marks] = starts[marks + 1], starts[marks + 1] + 1, True
             ids, starts, ends = ids[full], starts[full], ends[full]
             edges = np.append(0, np.cumsum(full))[edges].tolist()
         filled = [(at, first, last) for at, (first, last) in enumerate(pairwise(edges)) if first < last]

@@ -43,15 +43,15 @@ def padded(inputs: Sequence[Ints], facts: TokenizerFacts) -> tuple[Ints, Ints, l
     """
     before, after = facts.prefix_ids, facts.suffix_ids
     lengths = [len(before) + len(ids) + len(after) for ids in inputs]
-    shape = (len(inputs), max(lengths))
-    batch = np.full(shape, facts.pad_id, dtype=np.int64)
-    mask = np.zeros(shape, dtype=np.int64)
+    width = max(lengths)
+    batch = np.full((len(inputs), width), facts.pad_id, dtype=np.int64)
+    batch[:, : len(before)] = before
     places = [slice(len(before), length - len(after)) for length in lengths]
-    for row, (ids, length, place) in enumerate(zip(inputs, lengths, places, strict=True)):
-        batch[row, : place.start] = before
+    for row, (ids, place) in enumerate(zip(inputs, places, strict=True)):
         batch[row, place] = ids
-        batch[row, place.stop : length] = after
-        mask[row, :length] = 1
+        if after:
+            batch[row, place.stop : place.stop + len(after)] = after
+    mask = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
     return batch, mask, places
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, Calibration, Manifest, Transitions, read_manifest
+from onoma.bundle import MODEL_FILE, TOKENIZER_FILE, Calibration, Manifest, Pieces, Transitions, read_manifest
 from onoma.decode import build_decoder, decode, joined
 from onoma.encoding import Encoded, Encoder, Segment
 from onoma.errors import BundleError, TextError
@@ -52,6 +52,7 @@ class Tagger:
     """Tags texts with one model.
 
     :param transitions: of a model whose logits are the emissions of a CRF; None for a softmax.
+    :param pieces: which of a word's pieces have a say in its tag.
 
     >>> Tagger.load("models/student").tag("Angela Merkel in Köln").entities
     """
@@ -64,12 +65,14 @@ class Tagger:
         labels: LabelSet,
         calibration: Calibration,
         transitions: Transitions | None = None,
+        pieces: Pieces = "all",
         manifest: Manifest | None = None,
     ) -> None:
         self.encoder = encoder
         self.model = model
         self.labels = labels
         self.transitions = transitions
+        self.pieces: Pieces = pieces
         self.calibration = calibration
         self.manifest = manifest
 
@@ -104,6 +107,7 @@ class Tagger:
             labels=manifest.label_set,
             calibration=manifest.calibration,
             transitions=manifest.crf,
+            pieces=manifest.pieces,
             manifest=manifest,
         )
 
@@ -127,7 +131,9 @@ class Tagger:
         segments = [segment for one in encoded for segment in one.segments]
         if len(emissions) > len(segments):
             emissions = list(_kept(segments, emissions))
-        entities, confidences = decode(segments, emissions, decoder=self._decoder, labels=self.labels)
+        entities, confidences = decode(
+            segments, emissions, decoder=self._decoder, labels=self.labels, pieces=self.pieces
+        )
         tagged = []
         low = 0
         for one in encoded:

@@ -30,6 +30,18 @@ class Words:
         return found
 
     @cached_property
+    def last_pieces(self) -> Ints:
+        """(W,) the last piece of each word."""
+        found: Ints = np.append(self.first_pieces[1:], len(self.continues)) - 1
+        return found
+
+    @cached_property
+    def last_of_sentences(self) -> Ints:
+        """(B,) the last piece of each sentence."""
+        found: Ints = np.append(self.begins[1:], len(self.continues)) - 1
+        return found
+
+    @cached_property
     def first_words(self) -> Ints:
         """(B,) the first word of each sentence."""
         found: Ints = self.first_pieces.searchsorted(self.begins)
@@ -53,6 +65,10 @@ class Words:
         found: Ints = (~self.continues).cumsum()
         found -= 1
         return found
+
+    def as_pieces(self) -> Words:
+        """The same sentences as if each word were a single piece."""
+        return Words(np.zeros(len(self.first_pieces), dtype=np.bool_), self.first_words)
 
     def only(self, chosen: Bools) -> tuple[Bools | slice, Words]:
         """Some of the sentences (B,): which pieces (N,) are theirs, and the words of these alone."""

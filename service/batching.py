@@ -1,207 +1,250 @@
-"""Batching: the windows of all clients share model runs.
+"""Batching: the texts of all clients share model runs, and nothing waits while the model is idle.
 
-A worker thread that is idle takes a batch at once and never waits for more: under light load a window runs alone,
-under heavy load batches fill while the workers are busy. onnxruntime releases the GIL while it runs.
+A fast model runs on the event loop itself, after everything that was ready has been read: under light load a text runs
+alone, under heavy load requests gather while the batch before theirs runs. That is as fast as one core can be: threads
+would only pass the GIL back and forth. A slow model would keep the loop from its other work, so it has threads.
+docs/engine.md has the figures.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-import numpy as np
-
-from service.errors import DeadlineExceeded, InferenceFailed, Overloaded, ServiceError, WorkerDead
-from service.queueing import FairQueue, Floats, Inferred, Ints, Item, Job
-
-Infer = Callable[[Sequence[Ints]], list[Floats]]
+from onoma.tagger import Tagged, Tagger
+from service.cycle import Cycle
+from service.errors import DeadlineExceeded, Overloaded, WorkerDead
+from service.queueing import BULK_WEIGHT, Floats, Ints, Job, Stages, estimated_tokens
+from service.running import BatchObserver, Outcome
 
 LOG = logging.getLogger("onoma.service")
 
-
-class BatchObserver(Protocol):
-    """Told of every batch; the metrics are one."""
-
-    def batch(self, model: str, *, windows: int, tokens: int, padded: int, seconds: float) -> None:
-        """A model run is over."""
-        ...
+_SMALL, _KEPT_FOR_SMALL = 0.01, 0.2  # shares of the queue
+_DEATHS, _DEATH_SECONDS = 10, 60.0  # more deaths than these in so many seconds: it will not get better by itself
 
 
 class Engine:
-    """One model's queue and worker threads.
+    """One model's queue and who works on it.
 
-    :param infer: emissions of each window; called from the worker threads.
-    :param batch_tokens: most word-pieces, padding included, in one run (a longer window runs alone).
     :param max_queue_tokens: word-pieces that may wait; a request that finds the queue empty is always admitted.
+    :param max_queue_seconds: fewer may wait if the model would take longer for them than this.
+    :param workers: threads; 0 runs the model on the event loop.
+    :param lone: how long one window alone takes, in the time that each takes of several together.
+    :param rate: word-pieces a second that one run infers, until there are runs to measure; 0: unknown.
     """
 
     def __init__(
         self,
         name: str,
-        infer: Infer,
+        tagger: Tagger,
         *,
         batch_tokens: int,
         max_queue_tokens: int,
+        max_queue_seconds: float = math.inf,
         workers: int = 1,
+        lone: float = 1.0,
+        rate: float = 0.0,
         observer: BatchObserver | None = None,
     ) -> None:
         self.name = name
-        self._infer = infer
-        self._batch_tokens = batch_tokens
+        self._cycle = Cycle(name, tagger, batch_tokens=batch_tokens, lone=lone, rate=rate, observer=observer)
         self._max_queue_tokens = max_queue_tokens
+        self._max_queue_seconds = max_queue_seconds
+        self._reserved = 0  # word-pieces of requests that are admitted and not yet in the queue
         self._observer = observer
-        self._wake = threading.Condition()
-        self._queue = FairQueue()
-        self._closed = False
-        self._dead = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"onoma-{name}-{number}", daemon=True) for number in range(workers)
-        ]
+        self._closed = self._dead = self._turning = False
+        # Not that of the request that comes first: a turn works for all of them.
+        self._context = contextvars.Context()
+        self._deaths: deque[float] = deque(maxlen=_DEATHS)
+        self._threads = [self._thread(number) for number in range(workers)]
+
+    def _thread(self, number: int) -> threading.Thread:
+        return threading.Thread(target=self._work, args=(number,), name=f"onoma-{self.name}-{number}", daemon=True)
 
     def start(self) -> None:
-        """Start the worker threads."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Stop the workers after their present batch; whoever still waits gets WorkerDead."""
-        with self._wake:
+        """Stop after the present batch; whoever still waits gets WorkerDead."""
+        with self._cycle.lock:
             self._closed = True
-            self._fail_all(WorkerDead, f"the {self.name} is shutting down")
-            self._wake.notify_all()
+            self._cycle.fail_all(f"the {self.name} is shutting down")
+            self._cycle.lock.notify_all()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=10)
 
     @property
     def alive(self) -> bool:
-        """Whether every worker runs."""
-        return not self._dead and not self._closed and all(thread.is_alive() for thread in self._threads)
+        """Whether it works; a thread that died is replaced."""
+        return not (self._dead or self._closed)
+
+    @property
+    def workers(self) -> int:
+        """Its threads; 0 if the model runs on the event loop."""
+        return len(self._threads)
 
     @property
     def queued(self) -> tuple[int, int]:
         """Windows and word-pieces that wait."""
-        with self._wake:
-            return self._queue.windows, self._queue.tokens
+        with self._cycle.lock:
+            return self._cycle.queue.windows, self._cycle.queue.tokens
 
-    async def infer(self, inputs: Sequence[Ints], *, deadline: float, bounded: bool = True) -> Inferred:
-        """Emissions of each window (T,).
+    @property
+    def wait_seconds(self) -> float:
+        """How long what comes now will probably wait; 0 while the model's speed is unknown."""
+        return self._waiting / self._rate if self._rate else 0.0
+
+    @property
+    def _rate(self) -> float:
+        return self._cycle.rate * max(1, len(self._threads))
+
+    @property
+    def _waiting(self) -> int:
+        return self._cycle.queue.tokens + self._reserved
+
+    async def tag(
+        self, texts: Sequence[str], *, deadline: float, bulk: bool = False, bounded: bool = True
+    ) -> tuple[list[Tagged], Stages]:
+        """Tag texts of a few pages at most; longer ones are encoded elsewhere and come to `infer`.
 
         :param deadline: time.monotonic() after which nobody wants the answer; what then still waits never runs.
+        :param bulk: lets others overtake.
         :param bounded: False admits the request to a full queue, for health checks.
         :raises ServiceError: Overloaded, DeadlineExceeded, InferenceFailed or WorkerDead.
         """
-        if not inputs:
-            return Inferred([], 0.0, 0.0)
-        job = self._submit(inputs, deadline, bounded)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await asyncio.wrap_future(job.future)
-        except TimeoutError:
-            raise DeadlineExceeded(f"no answer from the {self.name} within the request's time") from None
-        finally:
-            with self._wake:
-                self._queue.retire(job)
+        job = self._job(texts, deadline, bulk)
+        if not texts:
+            return [], job.stages
+        job.estimate()
+        self._submit(job, bounded)
+        return await self._outcome(job)
 
-    def _submit(self, inputs: Sequence[Ints], deadline: float, bounded: bool) -> Job:
-        job = Job.of(inputs, deadline=deadline, now=time.monotonic())
-        # A running future cannot be cancelled from outside: only the engine ends it, under its lock.
-        job.future.set_running_or_notify_cancel()
-        with self._wake:
+    async def infer(
+        self, inputs: Sequence[Ints], *, deadline: float, bulk: bool = False
+    ) -> tuple[list[Floats], Stages]:
+        """Emissions of each window (T,), of a request that had a place reserved; parameters and errors as `tag`."""
+        job = self._job((), deadline, bulk)
+        if not inputs:
+            return [], job.stages
+        job.encode(list(inputs))
+        self._submit(job, False)
+        return await self._outcome(job)
+
+    @contextmanager
+    def reserved(self, characters: int) -> Iterator[None]:
+        """A place in the queue for a request of so many characters while it is encoded.
+
+        :raises Overloaded: if there is none.
+        """
+        tokens = estimated_tokens(characters)
+        self._admit(tokens)
+        self._reserved += tokens
+        try:
+            yield
+        finally:
+            self._reserved -= tokens
+
+    def _admit(self, tokens: int, *, bulk: bool = False) -> None:
+        waiting, limit = self._waiting, float(self._max_queue_tokens)
+        if self._rate:
+            limit = min(limit, self._max_queue_seconds * self._rate)
+        # The last fifth is for small requests, which fair queueing lets overtake: large ones shall not shut them out.
+        if bulk or tokens > _SMALL * limit:
+            limit *= 1 - _KEPT_FOR_SMALL
+        if waiting and waiting + tokens > limit:
+            raise Overloaded(
+                f"the {self.name}'s queue is full: {waiting} word-pieces wait, {tokens} more would pass the limit of "
+                f"{int(limit)}; try again later",
+                seconds=max(1, math.ceil(self.wait_seconds)),
+            )
+
+    def _job(self, texts: Sequence[str], deadline: float, bulk: bool) -> Job:
+        future = asyncio.get_running_loop().create_future()
+        return Job(texts, future, deadline, time.monotonic(), weight=BULK_WEIGHT if bulk else 1)
+
+    def _submit(self, job: Job, bounded: bool) -> None:
+        cycle = self._cycle
+        with cycle.lock:
             if self._dead or self._closed:
                 raise WorkerDead(f"the {self.name} does not run any more")
-            waiting, more = self._queue.tokens, job.waiting_tokens
-            if bounded and waiting and waiting + more > self._max_queue_tokens:
-                raise Overloaded(
-                    f"the {self.name}'s queue is full: {waiting} word-pieces wait, {more} more would pass the limit of "
-                    f"{self._max_queue_tokens}; try again later"
-                )
-            self._queue.push(job)
-            self._wake.notify(len(inputs))
-        return job
+            if bounded:
+                self._admit(job.waiting_tokens, bulk=job.weight > 1)
+            cycle.queue.push(job) if job.inputs else cycle.queue.add(job)
+            if cycle.idle:
+                cycle.lock.notify(len(job.inputs) or 1)
+        if not (self._threads or self._turning):
+            self._turning = True
+            job.future.get_loop().call_soon(self._turn, context=self._context)
 
-    def _fail(self, job: Job, error: ServiceError) -> None:
-        with self._wake:
-            if self._queue.retire(job):
-                job.future.set_exception(error)
-
-    def _fail_all(self, kind: type[ServiceError], message: str) -> None:
-        for job in self._queue.jobs():
-            self._fail(job, kind(message))
-
-    def _work(self) -> None:
-        batch: list[Item] = []
+    async def _outcome(self, job: Job) -> Outcome:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(max(0.0, job.deadline - time.monotonic()), self._late, job)
         try:
-            while batch := self._take():
-                self._run(batch)
+            return await job.future, job.stages
+        finally:
+            timer.cancel()
+            if not job.over:
+                with self._cycle.lock:
+                    self._cycle.queue.retire(job)
+
+    def _late(self, job: Job) -> None:
+        if not job.future.done():
+            error = DeadlineExceeded(f"no answer from the {self.name} within the request's time")
+            job.future.set_exception(error)
+
+    def _turn(self) -> None:
+        """One cycle on the event loop, which then reads what has come meanwhile, before the next."""
+        held: list[Job] = []
+        try:
+            self._cycle.step(held)
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException as error:
-            # Nothing may leave a client waiting for a thread that is gone; the probes see `alive` turn False.
-            LOG.critical("worker of the %s died: %s", self.name, type(error).__name__)
-            with self._wake:
-                self._dead = True
-                for item in batch:
-                    self._fail(item.job, WorkerDead(f"the {self.name}'s worker died"))
-                self._fail_all(WorkerDead, f"the {self.name}'s worker died")
-                self._wake.notify_all()
+            self._bury(held, error)
+        self._turning = self._cycle.work and self.alive
+        if self._turning:
+            asyncio.get_running_loop().call_soon(self._turn)
 
-    def _take(self) -> list[Item]:
-        """The next batch, waiting until there is one; empty when the engine is over."""
-        with self._wake:
-            while not (self._closed or self._dead):
-                if batch := self._queue.take(self._batch_tokens, now=time.monotonic(), expire=self._expire):
-                    return batch
-                self._wake.wait()
-        return []
-
-    def _expire(self, job: Job) -> None:
-        self._fail(job, DeadlineExceeded(f"the request's time ran out in the {self.name}'s queue"))
-
-    def _run(self, batch: list[Item]) -> None:
-        began = time.monotonic()
-        inputs = [item.ids for item in batch]
+    def _work(self, number: int) -> None:
+        """A thread: cycles until the engine is over."""
+        held: list[Job] = []
         try:
-            rows = self._checked(inputs)
-        except Exception as error:
-            self._isolate(batch, error)
-            return
-        done = time.monotonic()
+            while self._cycle.wait(lambda: not self.alive):
+                self._cycle.step(held)
+                held.clear()
+        except BaseException as error:
+            # Nothing may leave a client waiting for a thread that is gone.
+            self._bury(held, error)
+            with self._cycle.lock:
+                if self.alive:
+                    self._threads[number] = self._thread(number)
+                    self._threads[number].start()
+
+    def _bury(self, held: list[Job], error: BaseException) -> None:
+        """After a death: what was worked on is tried again alone, once; after too many, nothing is."""
+        LOG.critical("a worker of the %s died: %s", self.name, type(error).__name__)
         if self._observer is not None:
-            lengths = [len(ids) for ids in inputs]
-            padded = max(lengths) * len(lengths)
-            self._observer.batch(
-                self.name, windows=len(batch), tokens=sum(lengths), padded=padded, seconds=done - began
-            )
-        with self._wake:
-            for item, emissions in zip(batch, rows, strict=True):
-                job = item.job
-                job.emissions[item.at] = emissions
-                job.left -= 1
-                if job.left == 0 and self._queue.retire(job):
-                    started = job.started or began
-                    job.future.set_result(Inferred(job.emissions, started - job.submitted, done - started))
-
-    def _checked(self, inputs: list[Ints]) -> list[Floats]:
-        rows = self._infer(inputs)
-        if [len(one) for one in rows] != [len(ids) for ids in inputs]:
-            raise ValueError("the model's emissions do not match its inputs")
-        if not all(np.isfinite(one).all() for one in rows):
-            raise ValueError("the model's emissions are not finite")
-        return rows
-
-    def _isolate(self, batch: list[Item], error: Exception) -> None:
-        """One request's failure is no other's: run each request of a failed batch alone."""
-        groups: dict[int, list[Item]] = {}
-        for item in batch:
-            groups.setdefault(id(item.job), []).append(item)
-        if len(groups) > 1:
-            for group in groups.values():
-                self._run(group)
-            return
-        LOG.error("inference of the %s failed: %s", self.name, type(error).__name__)
-        failure = InferenceFailed(f"the {self.name} failed")
-        failure.__cause__ = error
-        self._fail(batch[0].job, failure)
+            self._observer.worker_died(self.name)
+        now = time.monotonic()
+        with self._cycle.lock:
+            self._dead = len(self._deaths) == _DEATHS and now - self._deaths[0] < _DEATH_SECONDS
+            self._deaths.append(now)
+            for job in held:
+                if job.lives and not self._dead:
+                    job.lives -= 1
+                    self._cycle.suspect(job)
+                else:
+                    self._cycle.fail(job, WorkerDead(f"a worker of the {self.name} died of this request"))
+            if self._dead:
+                self._cycle.fail_all(f"the workers of the {self.name} keep dying")
+            self._cycle.lock.notify_all()

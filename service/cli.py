@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (ONOMA_HOST, 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (ONOMA_PORT, 8000)")
     parser.add_argument("--models", help="folder with the bundles student and teacher (ONOMA_MODELS, models)")
-    parser.add_argument("--threads", type=int, help="onnxruntime threads of one batch (ONOMA_THREADS, all cores)")
+    parser.add_argument("--processes", type=int, help="processes that share the port (ONOMA_PROCESSES, one per core)")
+    parser.add_argument("--threads", type=int, help="onnxruntime threads of one batch (ONOMA_THREADS, its cores)")
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -41,7 +42,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     for name in sorted(os.environ):
         if name.startswith("ONOMA_") and name not in known:
             print(f"onoma serve: {name} is not a setting and is ignored; see docs/service.md", file=sys.stderr)
-    options = {name: getattr(arguments, name) for name in ("host", "port", "models", "threads")}
+    options = {name: getattr(arguments, name) for name in ("host", "port", "models", "processes", "threads")}
     return Settings(**{name: value for name, value in options.items() if value is not None})
 
 

@@ -2,13 +2,16 @@
 
     ServiceError                  500  internal_error
     ├── BadRequest                400  bad_request
+    ├── Unauthorized              401  unauthorized
     ├── InvalidRequest            422  invalid_request
     │   ├── InvalidText           422  invalid_text
     │   ├── LimitExceeded         422  limit_exceeded
     │   ├── UnknownLabel          422  unknown_label
     │   └── ModelNotLoaded        422  model_not_loaded
+    ├── ManagementOff             403  management_off
     ├── NotFound                  404  not_found
     ├── MethodNotAllowed          405  method_not_allowed
+    ├── ReloadFailed              409  reload_failed
     ├── BodyTooLarge              413  body_too_large
     ├── Overloaded                429  overloaded
     ├── ClientGone                499  client_disconnected
@@ -47,6 +50,18 @@ class BadRequest(ServiceError):
     status, code = 400, "bad_request"
 
 
+class Unauthorized(ServiceError):
+    """This server asks for an API key, and the request has none, or a wrong one."""
+
+    status, code = 401, "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server needs an API key: send authorization: Bearer KEY or x-api-key: KEY",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+
 class InvalidRequest(ServiceError):
     """The body is JSON, but not a valid request; the message names the field."""
 
@@ -72,13 +87,19 @@ class UnknownLabel(InvalidRequest):
 
 
 class ModelNotLoaded(InvalidRequest):
-    """The request asks for a model that this server was started without."""
+    """The request asks for a model that this server does not have; the message names those it has."""
 
     code = "model_not_loaded"
 
 
+class ManagementOff(ServiceError):
+    """The endpoint manages models, which this server's settings do not allow."""
+
+    status, code = 403, "management_off"
+
+
 class NotFound(ServiceError):
-    """No such path."""
+    """No such path; under /v2 also no such model or version."""
 
     status, code = 404, "not_found"
 
@@ -87,6 +108,12 @@ class MethodNotAllowed(ServiceError):
     """The path exists, the method does not."""
 
     status, code = 405, "method_not_allowed"
+
+
+class ReloadFailed(ServiceError):
+    """A bundle is missing, damaged or does not run; the models are the same as before."""
+
+    status, code = 409, "reload_failed"
 
 
 class BodyTooLarge(ServiceError):
@@ -100,8 +127,8 @@ class Overloaded(ServiceError):
 
     status, code = 429, "overloaded"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"retry-after": "1"})
+    def __init__(self, message: str, *, seconds: int = 1) -> None:
+        super().__init__(message, headers={"retry-after": str(seconds)})
 
 
 class ClientGone(ServiceError):
@@ -126,7 +153,7 @@ class NotReady(ServiceError):
 
 
 class WorkerDead(ServiceError):
-    """An inference thread has died; the server must be restarted."""
+    """The inference threads die of this request, or keep dying; see the server's log."""
 
     status, code = 503, "worker_dead"
 
@@ -145,12 +172,20 @@ def error_classes() -> list[type[ServiceError]]:
     return found
 
 
-def error_response(error: ServiceError, request_id: str) -> Response:
-    """The one form of every error: {"error": {"code", "message", "request_id"}}."""
-    body = {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
+def error_response(error: ServiceError, request_id: str, *, path: str = "") -> Response:
+    """The form of every error, {"error": {"code", "message", "request_id"}}, but under /v2 that of its protocol.
+
+    :param path: of the request.
+    """
+    if path == "/v2" or path.startswith("/v2/"):
+        body: dict[str, object] = {"error": error.message}
+        headers = {**error.headers, "x-error-code": error.code}
+    else:
+        body = {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
+        headers = error.headers
     # A caller's field name may hold a lone surrogate, which has no UTF-8 form.
     content = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    return Response(content, status_code=error.status, headers=error.headers, media_type="application/json")
+    return Response(content, status_code=error.status, headers=headers, media_type="application/json")
 
 
 def shown(value: object) -> str:

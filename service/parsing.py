@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TypeVar
 
-from pydantic import ValidationError
+import orjson
+from pydantic import BaseModel, ValidationError
 
 from onoma.errors import TextError
 from onoma.tagger import check_text
@@ -13,61 +15,109 @@ from service.errors import BadRequest, InvalidRequest, InvalidText, LimitExceede
 from service.schemas import NerRequest
 from service.settings import Settings
 
+M = TypeVar("M", bound=BaseModel)
+
 
 def parse_request(body: bytes, *, settings: Settings, known_labels: Sequence[str]) -> NerRequest:
     """The request in `body`.
 
     :raises ServiceError: BadRequest if it is no JSON, InvalidRequest or one of its kind if it is no valid request.
     """
-    content = _load(body)
-    _check_counts(content, settings)
-    _check_texts(content)
+    content = load_object(body)
+    for field in ("texts", "tokens"):
+        check_count(content.get(field), field, settings)
+    for field in ("text", "texts", "tokens"):
+        check_unicode(content.get(field), field, depth=2 if field == "tokens" else 1)
+    request = validated(NerRequest, content)
+    _check_sizes(request, settings)
+    check_labels(request.labels, known_labels)
+    return request
+
+
+def validated(model: type[M], content: object) -> M:
+    """The content as a model.
+
+    :raises InvalidRequest: names the field.
+    """
     try:
-        request = NerRequest.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise InvalidRequest(_first_complaint(error)) from None
-    _check_sizes(request, settings)
-    unknown = [label for label in request.labels or () if label not in known_labels]
+
+
+def check_labels(labels: Sequence[str] | None, known_labels: Sequence[str]) -> None:
+    """Refuse a type that no model knows.
+
+    :raises UnknownLabel: names it.
+    """
+    unknown = [label for label in labels or () if label not in known_labels]
     if unknown:
         raise UnknownLabel(f"labels: {shown(unknown[0])} is not one of {', '.join(known_labels)}")
-    return request
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _load(body: bytes) -> dict[str, object]:
-    if not body.strip():
-        raise BadRequest('the body is empty: send JSON such as {"text": "..."}')
-    try:
-        content = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the body is not UTF-8: byte {error.start} is wrong") from None
-    except json.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deep") from None
-    except ValueError:  # NaN and Infinity, and integers of thousands of digits
-        raise BadRequest("the body is not JSON: a number is NaN, infinite or too long") from None
+def load_object(body: bytes) -> dict[str, object]:
+    """The JSON object in a body.
+
+    :raises ServiceError: BadRequest if it is no JSON, InvalidRequest if it is another kind of it.
+    """
+    content = load_json(body)
     if not isinstance(content, dict):
         raise InvalidRequest(f"the body must be a JSON object, got {type(content).__name__}")
     return content
 
 
-def _check_counts(content: dict[str, object], settings: Settings) -> None:
-    """Before anything that costs time per text."""
-    for field in ("texts", "tokens"):
-        value = content.get(field)
-        if isinstance(value, list) and len(value) > settings.max_texts:
-            raise LimitExceeded(f"{field}: at most {settings.max_texts} in a request, got {len(value)}")
+def load_json(body: bytes, *, what: str = "the body") -> object:
+    """What JSON in UTF-8 says; lone surrogates are left to `check_unicode`.
 
-
-def _check_texts(content: dict[str, object]) -> None:
-    """Before pydantic, whose complaint about a lone surrogate names neither it nor its place."""
+    :param what: the name of these bytes, for messages.
+    :raises BadRequest: if it is none.
+    """
     try:
-        for field in ("text", "texts", "tokens"):
-            _check_text(content.get(field), field, depth=2 if field == "tokens" else 1)
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _explained(body, what)
+
+
+def _explained(body: bytes, what: str) -> object:
+    """What orjson refused: why, or what is JSON all the same, such as a lone surrogate that is complained of later.
+
+    :raises BadRequest: says what is wrong with the body.
+    """
+    if not body.strip():
+        raise BadRequest(f'{what} is empty: send JSON such as {{"text": "..."}}')
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{what} is not UTF-8: byte {error.start} is wrong") from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"{what} is not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise BadRequest(f"{what} is nested too deep") from None
+    except ValueError:  # NaN and Infinity, and integers of thousands of digits
+        raise BadRequest(f"{what} is not JSON: a number is NaN, infinite or too long") from None
+
+
+def check_count(value: object, field: str, settings: Settings) -> None:
+    """Refuse too many texts, before anything that costs time per text.
+
+    :raises LimitExceeded: names the field.
+    """
+    if isinstance(value, list) and len(value) > settings.max_texts:
+        raise LimitExceeded(f"{field}: at most {settings.max_texts} in a request, got {len(value)}")
+
+
+def check_unicode(value: object, field: str, *, depth: int) -> None:
+    """Refuse lone surrogates and NUL, before pydantic, whose complaint names neither them nor their place.
+
+    :param depth: how deep lists may be nested.
+    :raises InvalidText: names the field and the place.
+    """
+    try:
+        _check_text(value, field, depth)
     except TextError as error:
         raise InvalidText(str(error)) from None
 
@@ -81,7 +131,6 @@ def _check_text(value: object, field: str, depth: int) -> None:
 
 
 def _check_sizes(request: NerRequest, settings: Settings) -> None:
-    total = 0
     if request.tokens is not None:
         count = sum(len(sentence) for sentence in request.tokens)
         if count > settings.max_tokens:
@@ -92,6 +141,16 @@ def _check_sizes(request: NerRequest, settings: Settings) -> None:
         named = [(f"texts[{i}]", len(one)) for i, one in enumerate(request.texts)]
     else:
         named = [("text", len(request.text or ""))]
+    check_lengths(named, settings)
+
+
+def check_lengths(named: Sequence[tuple[str, int]], settings: Settings) -> None:
+    """Refuse texts that are too long.
+
+    :param named: name and number of characters of each.
+    :raises LimitExceeded: names the text, or their sum.
+    """
+    total = 0
     for field, length in named:
         total += length
         if length > settings.max_text_chars:

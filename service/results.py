@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from onoma.labels import Entity
 from onoma.tagger import to_token_spans
 from onoma.text import convert_offsets, join_tokens
-from service.backend import Stages
 from service.cascade import Answer
 from service.metrics import Metrics
+from service.queueing import Stages
 from service.schemas import NerRequest
 
 Spans = list[tuple[int, int]]
@@ -37,26 +39,31 @@ def render(
     request: NerRequest, inputs: Inputs, answers: Sequence[Answer], *, request_id: str, metrics: Metrics
 ) -> dict[str, object]:
     """The response without its timings; counts what it answers."""
+    return {"results": render_each(request, inputs, answers, metrics=metrics), "request_id": request_id}
+
+
+def render_each(
+    request: NerRequest, inputs: Inputs, answers: Sequence[Answer], *, metrics: Metrics
+) -> list[dict[str, Any]]:
+    """The result of each text; counts what it answers."""
     results = []
     for number, (text, answer) in enumerate(zip(inputs.texts, answers, strict=True)):
         if inputs.token_spans is None:
             entities = _entities_of_text(request, text, answer)
         else:
             entities = _entities_of_tokens(request, text, inputs.token_spans[number], answer)
-        results.append(
-            {
-                "entities": entities,
-                "model": answer.model,
-                "fallback": answer.fallback,
-                "windows": answer.tagged.windows,
-            }
-        )
-        metrics.texts.labels(model=answer.model).inc()
-        metrics.characters.labels(model=answer.model).inc(len(text))
-        metrics.windows.labels(model=answer.model).inc(answer.tagged.windows)
-        for entity in entities:
-            metrics.entities.labels(model=answer.model, label=str(entity["label"])).inc()
-    return {"results": results, "request_id": request_id}
+        result: dict[str, Any] = {
+            "entities": entities,
+            "model": answer.model,
+            "fallback": answer.fallback,
+            "windows": answer.tagged.windows,
+        }
+        if answer.declined is not None:
+            result["declined"] = answer.declined
+        results.append(result)
+        labels = [str(entity["label"]) for entity in entities]
+        metrics.answered(answer.model, characters=len(text), windows=answer.tagged.windows, labels=labels)
+    return results
 
 
 def to_json(response: dict[str, object], stages: Stages, total: float) -> bytes:
@@ -69,36 +76,34 @@ def to_json(response: dict[str, object], stages: Stages, total: float) -> bytes:
         "total": total,
     }
     timings = {stage: round(value * 1000, 3) for stage, value in seconds.items()}
-    body = json.dumps({**response, "timings_ms": timings}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return body.encode("utf-8")
+    return orjson.dumps({**response, "timings_ms": timings})
 
 
-def _wanted(request: NerRequest, entities: Sequence[Entity]) -> list[Entity]:
-    # Rounded first, so that no entity shows a score under the one asked for.
-    rounded = [replace(entity, score=round(float(entity.score), 6)) for entity in entities]
-    return [
-        entity
-        for entity in rounded
-        if entity.score >= request.min_score and (request.labels is None or entity.label in request.labels)
-    ]
+def _wanted(request: NerRequest, entities: Sequence[Entity]) -> list[tuple[Entity, float]]:
+    """The entities asked for, with rounded scores: none shows a score under the least one."""
+    least, labels = request.min_score, request.labels
+    rounded = [(entity, round(entity.score, 6)) for entity in entities]
+    return [(one, score) for one, score in rounded if score >= least and (labels is None or one.label in labels)]
 
 
 def _entities_of_text(request: NerRequest, text: str, answer: Answer) -> list[dict[str, object]]:
-    entities = _wanted(request, answer.tagged.entities)
-    ends = [at for entity in entities for at in (entity.start, entity.end)]
+    wanted = _wanted(request, answer.tagged.entities)
+    if request.offset_unit == "codepoint":
+        return [_out(one, text[one.start : one.end], one.start, one.end, score) for one, score in wanted]
+    ends = [at for entity, _ in wanted for at in (entity.start, entity.end)]
     offsets = convert_offsets(text, ends, request.offset_unit)
     return [
-        _out(entity, text[entity.start : entity.end], start, end)
-        for entity, start, end in zip(entities, offsets[::2], offsets[1::2], strict=True)
+        _out(one, text[one.start : one.end], start, end, score)
+        for (one, score), start, end in zip(wanted, offsets[::2], offsets[1::2], strict=True)
     ]
 
 
 def _entities_of_tokens(request: NerRequest, text: str, spans: Spans, answer: Answer) -> list[dict[str, object]]:
     return [
-        _out(entity, text[spans[entity.start][0] : spans[entity.end - 1][1]], entity.start, entity.end)
-        for entity in _wanted(request, to_token_spans(answer.tagged, spans).entities)
+        _out(one, text[spans[one.start][0] : spans[one.end - 1][1]], one.start, one.end, score)
+        for one, score in _wanted(request, to_token_spans(answer.tagged, spans).entities)
     ]
 
 
-def _out(entity: Entity, text: str, start: int, end: int) -> dict[str, object]:
-    return {"start": start, "end": end, "label": entity.label, "text": text, "score": entity.score}
+def _out(entity: Entity, text: str, start: int, end: int, score: float) -> dict[str, object]:
+    return {"start": start, "end": end, "label": entity.label, "text": text, "score": score}

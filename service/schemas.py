@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from onoma.text import OffsetUnit
 
-ModelChoice = Literal["auto", "student", "teacher"]
+ModelChoice = str
+"""`auto`, or the name of a loaded model."""
+Fallback = Literal["low_confidence", "student_error"]
+Declined = Literal["budget", "queue", "deadline", "circuit_open", "teacher_error", "no_teacher"]
 INPUT_FIELDS = ("text", "texts", "tokens")
+_TEXT: JsonValue = {"type": "string"}
+_TEXTS: JsonValue = {"type": "array", "items": _TEXT}
+_EXACTLY_ONE: list[JsonValue] = [
+    {"required": [name], "properties": {name: kind}}
+    for name, kind in zip(INPUT_FIELDS, (_TEXT, _TEXTS, {"type": "array", "items": _TEXTS}), strict=True)
+]
 
 
 class NerRequest(BaseModel):
@@ -19,6 +28,7 @@ class NerRequest(BaseModel):
         extra="forbid",
         strict=True,
         json_schema_extra={
+            "oneOf": _EXACTLY_ONE,
             "examples": [
                 {"text": "Angela Merkel visited Siemens in München."},
                 {"texts": ["Barack Obama was born in Honolulu.", "東京は日本の首都です。"], "offset_unit": "utf16"},
@@ -31,7 +41,10 @@ class NerRequest(BaseModel):
     texts: list[str] | None = Field(default=None, description="several texts, answered in their order")
     tokens: list[list[str]] | None = Field(default=None, description="several texts, given as tokens")
     model: ModelChoice = Field(
-        default="auto", description="auto: the student, and the teacher where the student is unsure or fails"
+        default="auto",
+        description="auto: the student, and the teacher where the student is unsure or fails; else a model's name, see "
+        "GET /models",
+        examples=["auto", "student", "teacher"],
     )
     offset_unit: OffsetUnit = Field(
         default="codepoint",
@@ -64,11 +77,13 @@ class ResultOut(BaseModel):
     """The answer to one text."""
 
     entities: list[EntityOut]
-    model: Literal["student", "teacher"] = Field(description="the model that answered")
-    fallback: Literal["low_confidence", "student_error"] | None = Field(
-        description="why the teacher answered in the student's place, else null"
-    )
+    model: str = Field(description="the model that answered: student, teacher, or the one asked for")
+    fallback: Fallback | None = Field(description="why the teacher answered in the student's place, else null")
     windows: int = Field(description="model inputs the text took; long texts take several, nothing is cut off")
+    declined: Declined | None = Field(
+        default=None,
+        description="why the teacher did not answer though the student is unsure; absent in all other results",
+    )
 
 
 class TimingsOut(BaseModel):
@@ -110,6 +125,29 @@ class NerResponse(BaseModel):
     results: list[ResultOut]
     request_id: str
     timings_ms: TimingsOut
+
+
+class AliveOut(BaseModel):
+    """The answer of /healthz."""
+
+    status: Literal["alive"]
+
+
+class ReadyOut(BaseModel):
+    """The answer of /readyz."""
+
+    status: Literal["ready"]
+    models: list[str] = Field(description="the models that answered")
+
+
+class IndexOut(BaseModel):
+    """The answer of GET /: what runs here."""
+
+    name: str
+    version: str
+    models: dict[str, dict[str, str]] = Field(description="each model in a few words")
+    labels: list[str] = Field(description="the types that `labels` may name")
+    docs: str
 
 
 class ErrorBody(BaseModel):

@@ -1,76 +1,96 @@
-"""The server: uvicorn around the app, draining before it stops."""
+"""The server: one process, or several that share a port."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from types import FrameType
-
-import uvicorn
+import multiprocessing
+import secrets
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from onoma import __version__
+from onoma.bundle import read_manifest
 from onoma.model import available_cores
 from service.app import create_app
-from service.health import Health
-from service.runtime import load_taggers
+from service.child import Seat, run_child
+from service.draining import DrainingServer
+from service.listening import bound, urls
+from service.logs import configure, fields
+from service.processes import Supervisor
+from service.registry import find_bundles, load_taggers
 from service.settings import Settings
+from service.siblings import SECRET_BYTES
 
 LOG = logging.getLogger("onoma.service")
 
-
-class DrainingServer(uvicorn.Server):
-    """Turns /readyz to 503 at the first SIGTERM and stops `drain_seconds` later; a second signal stops at once."""
-
-    def __init__(self, config: uvicorn.Config, *, health: Health, drain_seconds: float) -> None:
-        super().__init__(config)
-        self._health = health
-        self._drain_seconds = drain_seconds
-        self._signal: tuple[int, FrameType | None] | None = None
-        self._stop_at = float("inf")
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called by uvicorn for SIGTERM and SIGINT."""
-        self._health.drain()
-        if self._signal is not None or not self._drain_seconds:
-            super().handle_exit(sig, frame)
-            return
-        self._signal = (sig, frame)
-        self._stop_at = time.monotonic() + self._drain_seconds
-
-    async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn ten times a second; True ends the server."""
-        if self._signal is not None and time.monotonic() >= self._stop_at:
-            self._stop_at = float("inf")
-            super().handle_exit(*self._signal)
-        return await super().on_tick(counter)
+MOST_PROCESSES = 8
+"""As many as are started at most when nobody says how many: each has models of its own in memory."""
+_STOP_SECONDS = 15.0  # for closing engines and sending the last traces, beyond draining and shutting down
 
 
 def serve(settings: Settings) -> int:
     """Load the models and serve until told to stop.
 
-    :raises BundleError: if a bundle is missing or damaged, before the port is opened.
+    :raises OnomaError: CannotListen, BundleError if a bundle is missing or damaged, StartFailed; before the port is
+        opened.
+    :raises ValueError: if the settings do not go with this machine.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure(settings)
+    settings = settled(settings, cores=available_cores())
+    with bound(settings.host, settings.port) as listeners:
+        return _serve_alone(settings, listeners) if settings.processes == 1 else _serve_together(settings, listeners)
+
+
+def settled(settings: Settings, *, cores: int) -> Settings:
+    """Settings with a number of processes and, if there are several, the threads of each.
+
+    :raises ValueError: for several where the system is not Linux.
+    """
+    linux = sys.platform == "linux"
+    count = settings.processes
+    if count is None:
+        count = min(cores, MOST_PROCESSES) if linux else 1
+    if count > 1 and not linux:
+        raise ValueError(f"processes: only Linux can have several, got {count}")
+    threads = settings.threads
+    if count > 1 and threads is None:
+        threads = max(1, cores // count)
+    return settings.model_copy(update={"processes": count, "threads": threads})
+
+
+def _serve_alone(settings: Settings, listeners: list[socket.socket]) -> int:
     taggers = load_taggers(settings)
-    app = create_app(settings, taggers=taggers)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,  # the metrics count requests; a line per request costs more than a small answer
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+    server = DrainingServer(create_app(settings, taggers=taggers))
+    _announce(settings, listeners, {name: one.manifest.name if one.manifest else name for name, one in taggers.items()})
+    server.run(listeners)
+    return 0 if server.started else 1
+
+
+def _serve_together(settings: Settings, listeners: list[socket.socket]) -> int:
+    # The bundles are looked at here once, so that what is wrong is said once, but their models stay out of memory.
+    models = {name: read_manifest(folder).name for name, folder in find_bundles(settings.models).items()}
+    spawned = multiprocessing.get_context("spawn")
+    secret = secrets.token_bytes(SECRET_BYTES)
+
+    def start(place: int, report: Connection) -> BaseProcess:
+        return spawned.Process(target=run_child, args=(Seat(place, settings, secret), listeners, report), daemon=True)
+
+    assert settings.processes is not None
+    stop_seconds = settings.drain_seconds + settings.shutdown_seconds + _STOP_SECONDS
+    _announce(settings, listeners, models)
+    Supervisor(start, count=settings.processes, listeners=listeners, stop_seconds=stop_seconds).run()
+    return 0
+
+
+def _announce(settings: Settings, listeners: Sequence[socket.socket], models: Mapping[str, str]) -> None:
     started = {
-        "event": "serve",
         "version": __version__,
-        "models": {name: one.manifest.name if one.manifest else name for name, one in taggers.items()},
+        "urls": urls(listeners),
+        "models": dict(models),
         "cores": available_cores(),
         "settings": settings.model_dump(mode="json"),
     }
-    LOG.info(json.dumps(started, ensure_ascii=False))
-    server = DrainingServer(config, health=app.state.runtime.health, drain_seconds=settings.drain_seconds)
-    server.run()
-    return 0 if server.started else 1
+    LOG.info("serving", extra=fields(**started))

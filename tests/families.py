@@ -1,4 +1,4 @@
-"""Tiny tokenizers of the three families that a bundle may bring, built in memory, and texts that strain them."""
+"""Tiny tokenizers of the families that a bundle may bring, built in memory, and texts that strain them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,23 @@ def byte_level() -> Tokenizer:
     return tokenizer
 
 
-FAMILIES: dict[str, Callable[[], Tokenizer]] = {"unigram": unigram, "wordpiece": wordpiece, "byte_level": byte_level}
+def metaspace() -> Tokenizer:
+    """As XLM-RoBERTa: pieces over all that is between spaces, and the mark of a word often a piece of its own."""
+    names = ("▁", "▁Angela", "▁the", "Mer", "kel", "ing", "東京", "న్", *ALPHABET)
+    pieces = [("<pad>", 0.0), ("<unk>", 0.0), *((name, -3.0 - 2.0 / len(name)) for name in dict.fromkeys(names))]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens(["<pad>", "<unk>"])
+    return tokenizer
+
+
+FAMILIES: dict[str, Callable[[], Tokenizer]] = {
+    "unigram": unigram,
+    "wordpiece": wordpiece,
+    "byte_level": byte_level,
+    "metaspace": metaspace,
+}
 
 HARD = (
     "ﬁ", "ﷺ", "㎏", "⑴", "¨", "½", "ẛ̣", "Å", "İ", "ß", "ſ",  # what NFKC and lower-casing expand or fold

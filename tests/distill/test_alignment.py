@@ -76,11 +76,11 @@ def same(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
-# Student: ▁Angela | ▁Mer kel | ▁Köln.
+# Student: ▁Angela | ▁Mer kel | ▁Köln. A teacher's mark of a word, where it is a piece of its own, is the word's first.
 SPACED = {
     "bert": [("angela", False), ("mer", False), ("mer", True), ("k", False)],
-    "roberta": [("A", False), ("M", False), ("M", True), ("K", False)],
-    "xlm-r": [("▁Angela", False), ("▁Mer", False), ("▁Mer", True), ("K", False)],
+    "roberta": [("A", False), ("Ġ", False), ("Ġ", True), ("Ġ", False)],
+    "xlm-r": [("▁Angela", False), ("▁Mer", False), ("▁Mer", True), ("▁", False)],
 }
 # Student: ▁東 | ▁京 | ▁都 | ▁ 大 | ▁ 阪 | ▁ の | ▁Angela. BERT knows no の and takes it and Angela for one word.
 HAN = {
@@ -136,7 +136,8 @@ def test_a_text_longer_than_the_teachers_window(kind: str, tmp_path: Path) -> No
     data = packed(" ".join(["Angela Merkel Köln"] * 12))
     assert len(data) == 1 and data.pieces == 48
     targets = answers(data, np.array([0]))
-    same(targets.logits[0], want(kind, SPACED[kind] * 12))
+    again = [("Ġ", False), *SPACED[kind][1:]] if kind == "roberta" else SPACED[kind]
+    same(targets.logits[0], want(kind, SPACED[kind] + again * 11))
     assert targets.hidden[0].shape[:2] == (1, 48)
 
 

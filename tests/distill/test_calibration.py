@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from families import RandomModel, unigram
 
-from distill.calibration import (
-    CascadePoint,
-    Labelled,
-    calibrate,
-    choose_threshold,
-    fit_temperature,
-    isotonic,
-    loss,
-    possible,
-)
+from distill.calibration import Labelled, calibrate, calibrate_bundles, fit_temperature, isotonic, loss, possible
+from distill.corpora import as_text, read_split
+from distill.dev_examples import dev_halves, score, tag_examples
+from distill.evaluation import as_spans
+from distill.reliability import reliability
+from distill.threshold import macro_f1
 from onoma.bundle import Calibration, TokenizerFacts, Transitions
 from onoma.decode import Softmax, build_decoder
 from onoma.encoding import Encoder
@@ -74,6 +71,40 @@ def test_sentences_that_no_legal_sequence_fits_do_not_count() -> None:
     assert possible(kept, LABELS) is kept
 
 
+def test_the_halves_of_dev_share_no_sentence_and_every_language(data: Path) -> None:
+    halves = dev_halves(limit=5, languages=["en", "de"])
+    assert [[one.language for one in half] for half in halves] == [["en"] * 3 + ["de"] * 3, ["en"] * 2 + ["de"] * 2]
+    for language, places in (("en", (0, 3, 0, 2)), ("de", (3, 6, 2, 4))):
+        own = read_split("wikiann", language, "dev")[:5]
+        low, high, other_low, other_high = places
+        assert (*halves[0][low:high],) == own[::2] and (*halves[1][other_low:other_high],) == own[1::2]
+
+
+def test_examples_are_scored_as_their_tagger_tags_them(data: Path) -> None:
+    labels = LabelSet.of_types(["PER", "ORG", "LOC"])
+    tagger = Tagger(
+        encoder=Encoder(unigram(), facts=TokenizerFacts(pad_id=0), limit=8, overlap=2),
+        model=RandomModel(len(labels.tags)),
+        labels=labels,
+        calibration=Calibration(temperature=2.0, confidence=((0.0, 0.1), (1.0, 0.9))),
+    )
+    sentences = dev_halves(limit=12, languages=["en"])[0]
+    texts = [as_text(sentence, raw=True) for sentence in sentences]
+    examples = tag_examples(tagger, sentences)
+    assert any(len(example.emissions) > 1 for example in examples), "some sentences need several windows"
+    assert [(one.encoded.text, list(one.gold)) for one in examples] == texts
+    assert all(0 < one.seconds < 10 for one in examples)
+    tagged = [tagger.tag(text) for text, _ in texts]
+    scored = score(tagger, examples)
+    assert [(list(one.predicted), one.confidence) for one in scored] == [
+        (as_spans(one), pytest.approx(one.confidence)) for one in tagged
+    ]
+    tagger.calibration = Calibration()
+    assert [one.confidence for one in score(tagger, examples)] != [one.confidence for one in scored]
+    right = [set(as_spans(one)) == set(gold) for one, (_, gold) in zip(tagged, texts, strict=True)]
+    assert [one.right for one in scored] == right
+
+
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
 def test_a_tagger_is_calibrated_by_its_own_probabilities(data: Path, decoder: str) -> None:
     labels = LabelSet.of_types(["PER", "ORG", "LOC"])
@@ -86,9 +117,11 @@ def test_a_tagger_is_calibrated_by_its_own_probabilities(data: Path, decoder: st
         calibration=Calibration(),
         transitions=None if decoder == "softmax" else Transitions(transitions=moves, start=moves[0], end=moves[1]),
     )
-    calibration = calibrate(tagger, limit=30, languages=["en", "de"])
+    examples = tag_examples(tagger, [*itertools.chain(*dev_halves(limit=30, languages=["en", "de"]))])
+    calibration = calibrate(tagger, examples)
     assert calibration.temperature > 3, "these tags have nothing to do with the text"
     assert calibration.confidence and calibration.fallback_threshold == 0.0
+    assert tagger.calibration == calibration
     assert all(right < 0.2 for _, right in calibration.confidence)
 
 
@@ -110,10 +143,34 @@ def test_isotonic_pools_violators_by_hand() -> None:
     assert points == ((0.1, 0.0), (0.3, 0.5), (0.8, 1.0))
 
 
-def test_threshold_is_the_cheapest_point_near_the_best_allowed() -> None:
-    points = [(0.0, 0.0, 70.0), (0.2, 0.1, 71.95), (0.3, 0.15, 72.0), (0.9, 0.8, 80.0)]
-    curve = [CascadePoint(*point) for point in points]
-    assert choose_threshold(curve, most_fallback=0.2).threshold == 0.2
-    assert choose_threshold(curve, most_fallback=0.2, tolerance=0.0).threshold == 0.3
-    assert choose_threshold(curve, most_fallback=1.0).threshold == 0.9
-    assert choose_threshold(curve, most_fallback=0.0).threshold == 0.0
+def test_half_of_dev_is_fitted_and_the_other_measured(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = LabelSet.of_types(["PER", "ORG", "LOC"])
+
+    def load(folder: Path, *, threads: int | None = None) -> Tagger:
+        assert threads == 1
+        return Tagger(
+            encoder=Encoder(unigram(), facts=TokenizerFacts(pad_id=0), limit=64, overlap=8),
+            model=RandomModel(len(labels.tags), seed={"student": 1, "teacher": 2}[folder.name]),
+            labels=labels,
+            calibration=Calibration(temperature=3.0),
+        )
+
+    monkeypatch.setattr(Tagger, "load", load)
+    report = calibrate_bundles(
+        Path("student"), Path("teacher"), limit=60, most_fallback=1.0, languages=["en", "de"], threads=1
+    )
+    to_fit, to_measure = dev_halves(limit=60, languages=["en", "de"])
+    student, teacher = load(Path("student"), threads=1), load(Path("teacher"), threads=1)
+    fitted = calibrate(student, tag_examples(student, to_fit))
+    chosen = report["chosen"]["threshold"]
+    expected = fitted.model_copy(update={"fallback_threshold": chosen})
+    assert Calibration.model_validate(report["calibration"]) == expected
+    ours, theirs = score(student, tag_examples(student, to_measure)), score(teacher, tag_examples(teacher, to_measure))
+    assert report["reliability"]["after"]["bins"] == [asdict(one) for one in reliability(ours)]
+    student.calibration = Calibration()
+    raw = score(student, tag_examples(student, to_measure))
+    assert report["reliability"]["before"]["bins"] == [asdict(one) for one in reliability(raw)]
+    others = score(teacher, tag_examples(teacher, to_fit))
+    assert report["alone"]["teacher"]["macro_f1"] == pytest.approx(macro_f1(theirs), abs=0.001)
+    assert macro_f1(theirs) != pytest.approx(macro_f1(others), abs=0.1), "or the line above shows nothing"
+    assert report["curve"][0]["macro_f1"] == report["alone"]["student"]["macro_f1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -268,8 +269,17 @@ def test_bundles_are_calibrated_evaluated_and_updated(
     report, own = tmp_path / "report.json", tmp_path / "calibration.json"
     where = ["--teacher", teacher, "--json", report, "--calibration-json", own]
     languages = ["--languages", ",".join(LANGUAGES)]
-    assert onoma(distill.measuring_commands.calibrate, student, *where, *languages, "--limit", 20) == 0
-    curve = json.loads(report.read_text(encoding="utf-8"))["curve"]
+    drawn = ["--plots", tmp_path / "plots", "--markdown", tmp_path / "docs/calibration.md"]
+    assert onoma(distill.measuring_commands.calibrate, student, *where, *drawn, *languages, "--limit", 20) == 0
+    page = (tmp_path / "docs/calibration.md").read_text(encoding="utf-8")
+    for plot in re.findall(r"!\[.*\]\((.*)\)", page):
+        assert (tmp_path / "docs" / plot).resolve().is_file()
+    assert page.count("![") == 2
+    content = json.loads(report.read_text(encoding="utf-8"))
+    curve, both = content["curve"], [content["alone"][name]["milliseconds"] for name in ("student", "teacher")]
+    assert curve[0]["milliseconds"] == both[0] <= curve[-1]["milliseconds"] <= sum(both) + 0.01
+    measured = content["reliability"]["after"]["bins"]
+    assert sum(one["count"] for one in measured) == content["sentences"]["measured"] > 0
     shares = [point["fallback_share"] for point in curve]
     assert shares[0] == 0.0 and shares == sorted(shares) and shares[-1] > 0.2, "a sure student keeps some to the end"
     calibration = Calibration.model_validate_json(own.read_text(encoding="utf-8"))

@@ -132,8 +132,12 @@ def test_what_is_no_teacher_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     lookup(folder)
     with monkeypatch.context() as patch:
         patch.setattr(PreTrainedTokenizerFast, "is_fast", False)
-        with pytest.raises(ValueError, match="slow tokenizer"):
+        with pytest.raises(ValueError, match="slow tokenizer, of which transformers makes no fast one"):
             load_teacher(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not load as a token classifier: its tokenizer: "):
+        load_teacher(folder)
+    lookup(folder)
     AutoModel.from_pretrained(folder).save_pretrained(folder)
     with pytest.raises(ValueError, match=r"not a trained token classifier; it lacks \['classifier"):
         load_teacher(folder)
@@ -163,6 +167,26 @@ def test_a_teacher_of_another_vocabulary_answers_in_the_students_labels(tmp_path
     targets = answers(data, np.array([0]))
     torch.testing.assert_close(targets.logits[0, 0], row.flip(0), rtol=1e-4, atol=1e-4)
     assert targets.hidden[0].shape == (1, 1, tokenizer.get_vocab_size())
+
+
+def test_a_teacher_that_spells_its_labels_otherwise(tmp_path: Path) -> None:
+    """Columns that say nothing of a word are nobody's."""
+    student = unigram()
+    data = pack(iter([("Angela", None)]), tokenizer=student, language="en", keep_texts=True)
+    names = ["[PAD]", *(f"{tag[2:]}_{tag[0].lower()}" if tag != "O" else "outside" for tag in REVERSED), "X"]
+    teacher = load_teacher(lookup(tmp_path, labels=names))
+    assert teacher.labels == ("", *REVERSED, "")
+    columns = check_same_labels(teacher.labels, LABELS.tags)
+    assert columns is not None and [names[column] for column in columns.tolist()][:2] == ["outside", "PER_b"]
+    answers = answers_of(teacher, student_tokenizer=student, student_labels=LABELS, device=CPU)
+    tokenizer = FAMILIES["bert"]()
+    row = table_of(tokenizer, len(names))[tokenizer.token_to_id("angela")]
+    torch.testing.assert_close(answers(data, np.array([0])).logits[0, 0], row[columns], rtol=1e-4, atol=1e-4)
+
+
+def test_labels_that_say_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"labels without a meaning: \['LABEL_0', 'LABEL_1'\]"):
+        load_teacher(lookup(tmp_path, labels=("LABEL_0", "LABEL_1")))
 
 
 def test_a_teacher_of_the_same_vocabulary_answers_directly(tmp_path: Path) -> None:
@@ -221,3 +245,14 @@ def test_labels_are_checked_before_anything_is_asked(tmp_path: Path) -> None:
     teacher = load_teacher(lookup(tmp_path, labels=("O", "B-PER", "I-PER")))
     with pytest.raises(ValueError, match=r"the teacher has \['O', 'B-PER', 'I-PER'\], the student \['O'"):
         answers_of(teacher, student_tokenizer=unigram(), student_labels=LABELS, device=CPU)
+    other = load_teacher(lookup(tmp_path, labels=("O", "PER", "LOC")))
+    with pytest.raises(ValueError, match=r"the teacher has \['O', 'I-PER', 'I-LOC'\], the student \['O'"):
+        answers_of(other, student_tokenizer=unigram(), student_labels=LABELS, device=CPU)
+
+
+def test_onomas_own_teachers_say_that_all_pieces_were_taught(tmp_path: Path) -> None:
+    tokenizer = unigram()
+    for architecture in ("roformer", "bert"):
+        shape = TeacherConfig(architecture=architecture, layers=1, hidden=8, heads=2, intermediate=8)
+        save_teacher(build_teacher(shape, vocabulary=tokenizer.get_vocab_size()), tokenizer, tmp_path / architecture)
+        assert json.loads((tmp_path / architecture / "config.json").read_text())["label_all_tokens"] is True

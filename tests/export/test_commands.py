@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer, BertForTokenClassification
 
 from export import commands, quantize
 from export.card import card
@@ -59,6 +62,35 @@ def test_hf(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert run("hf", str(checkpoint("bert")), "--out", str(tmp_path / "b"), *limits) == 0
     manifest = read_manifest(tmp_path / "b")
     assert manifest.role == "student" and manifest.max_length == 128
+
+
+def test_hf_with_labels_of_its_own(checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {f"LABEL_{column}": column for column in range(3)}
+    folder = checkpoint("bert", id2label={column: name for name, column in names.items()}, label2id=names)
+    loose = ["--overlap", "8", "--min-agreement", "0.2", "--out", str(tmp_path / "b")]
+    with pytest.raises(ExportError, match="--labels O,B-PER,I-PER"):
+        run("hf", str(folder), *loose)
+    with pytest.raises(ExportError, match="2 labels are given, the model has 3"):
+        run("hf", str(folder), *loose, "--labels", "O,PER")
+    assert run("hf", str(folder), *loose, "--labels", "O, B_ort, I_ort", "--scheme", "iob1", "--pieces", "all") == 0
+    manifest = read_manifest(tmp_path / "b")
+    assert (manifest.labels, manifest.scheme, manifest.pieces) == (("O", "B-ort", "I-ort"), "iob1", "all")
+    assert "note:" not in capsys.readouterr().out, "the scheme was given"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_labels_that_may_be_iob1(
+    inside: bool, checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "c"
+    model = BertForTokenClassification.from_pretrained(checkpoint("bert"))
+    with torch.no_grad():
+        model.classifier.bias[[LABELS.index(tag) for tag in LABELS if tag[0] == ("I" if inside else "B")]] += 1e3
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint("bert")).save_pretrained(folder)
+    assert run("hf", str(folder), "--overlap", "8", "--min-agreement", "0.2", "--out", str(tmp_path / "b")) == 0
+    found = re.search(r"note: the model begins (\d+) of (\d+) entities with I-", capsys.readouterr().out)
+    assert (found is not None and found[1] == found[2] != "0") if inside else found is None
 
 
 def test_methods_offered_are_those_there_are() -> None:

@@ -10,16 +10,10 @@ from export.teacher import read_teacher
 from tests.export.conftest import Checkpoint
 
 
-def test_labels_that_are_not_iob2_are_named(checkpoint: Checkpoint) -> None:
-    folder = checkpoint("bert", id2label={0: "LABEL_0", 1: "LABEL_1"}, label2id={"LABEL_0": 0, "LABEL_1": 1})
-    with pytest.raises(ExportError, match=r"IOB2.*LABEL_0.*LABEL_1"):
-        read_teacher(folder)
-
-
-def test_labels_without_begin(checkpoint: Checkpoint) -> None:
-    folder = checkpoint("bert", id2label={0: "O", 1: "I-PER"}, label2id={"O": 0, "I-PER": 1})
-    with pytest.raises(ExportError, match="B-PER"):
-        read_teacher(folder)
+def test_labels_that_fit_no_scheme_are_named(checkpoint: Checkpoint) -> None:
+    folder = checkpoint("bert", id2label={0: "O", 1: "B-PER"}, label2id={"O": 0, "B-PER": 1})
+    with pytest.raises(ExportError, match="tag 'B-PER' is not of scheme io: expected O, I-TYPE; name the columns"):
+        read_teacher(folder, scheme="io")
 
 
 def test_a_body_without_a_head_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from bundles import transitions, write_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onoma import BundleError, Tagger
+from onoma import BundleError, LabelSet, Tagger
 from onoma.bundle import MANIFEST, MODEL_FILE, TOKENIZER_FILE, Calibration, Manifest, read_manifest, write_manifest
 
 
@@ -91,7 +91,11 @@ def test_files_may_not_leave_the_bundle(bundle: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": ["O", "B-X"]}, "no partner"),
+        ({"labels": ["O", "X"]}, "tag 'X' is not of scheme iob2"),
+        ({"labels": ["O", "B-X"], "scheme": "io"}, "tag 'B-X' is not of scheme io"),
+        ({"labels": ["O", "B-X", "E-X"], "scheme": "bioes"}, "pieces must be first: .* inside a word for X"),
+        ({"scheme": "iob3"}, "scheme"),
+        ({"pieces": "last"}, "pieces"),
         ({"overlap": 32}, "overlap must be under 32"),
         ({"surprise": 1}, "surprise"),
         ({"max_length": 1}, "max_length"),
@@ -118,9 +122,28 @@ def test_transitions_are_kept_exactly(crf_bundle: Path) -> None:
 
 def test_a_softmax_bundle_is_written_as_before_there_were_others(bundle: Path) -> None:
     before = (bundle / MANIFEST).read_bytes()
-    assert b'"decoder": "softmax"' in before and b"crf" not in before
+    assert b'"decoder": "softmax"' in before
+    assert not {"crf", "scheme", "pieces"} & json.loads(before).keys()
     write_manifest(bundle, read_manifest(bundle))
     assert (bundle / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_the_bundled_manifests_are_written_as_they_are(name: str, tmp_path: Path) -> None:
+    folder = Path(__file__).resolve().parents[2] / "models" / name
+    write_manifest(tmp_path, read_manifest(folder))
+    assert (tmp_path / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
+
+
+def test_scheme_and_pieces_are_kept(tmp_path: Path) -> None:
+    labels = ("O", "I-PER", "I-ORG", "I-LOC", "B-PER", "B-LOC", "B-ORG")
+    write_bundle(tmp_path, labels=labels, scheme="iob1", pieces="first")
+    manifest = read_manifest(tmp_path)
+    assert (manifest.label_set, manifest.pieces) == (LabelSet(labels, "iob1"), "first")
+    tagger = Tagger.load(tmp_path, threads=1)
+    assert (tagger.labels, tagger.pieces) == (LabelSet(labels, "iob1"), "first")
+    # The model's columns are read in the scheme: B-PER of the writer is I-PER here.
+    assert [entity.label for entity in tagger.tag("Angela Köln").entities] == ["PER", "LOC"]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +154,8 @@ def test_a_softmax_bundle_is_written_as_before_there_were_others(bundle: Path) -
         (lambda content: content.update(decoder="softmax"), "for no other, the decoder is softmax"),
         (lambda content: content.pop("decoder"), "for no other, the decoder is softmax"),
         (lambda content: content.update(decoder="viterbi"), "decoder: Input should be 'softmax' or 'crf'"),
+        (lambda content: content.update(pieces="first"), "decoder crf needs scheme iob2 and pieces all, got iob2 and"),
+        (lambda content: content.update(scheme="iob1"), "decoder crf needs scheme iob2 and pieces all, got iob1 and"),
         (lambda content: content["crf"].pop("end"), r"crf\.end: Field required"),
         (lambda content: content["crf"].update(bias=1), r"crf\.bias: Extra inputs"),
         (lambda content: content["crf"]["start"].pop(), r"crf\.start must have 7 numbers.*got 6"),

@@ -57,7 +57,7 @@ def test_decoded_is_legal_and_spans_are_ordered(batch: list[tuple[np.ndarray, np
     words = together([continues for _, continues in batch])
     tags, _ = decoder.decode(np.concatenate([emissions for emissions, _ in batch]), words)
     assert illegal(tags, words, LABELS) is None
-    begins, ends = spans_of(tags, LABELS)
+    begins, ends = spans_of(tags, words, LABELS)
     assert (begins < ends).all() and (ends[:-1] <= begins[1:]).all()
     # A word is wholly in or out, and so is a sentence.
     continues = np.append(words.continues, False)
@@ -97,7 +97,8 @@ def test_crf_scores_are_marginals(case: tuple[np.ndarray, np.ndarray]) -> None:
     _, marginals = enumerated(emissions, continues, LABELS, Potentials.random(C, 1, scale=0.5))
     decided = marginals[range(len(tags)), tags]
     assert confidence == pytest.approx(decided.min(), abs=1e-9)
-    spans = list(zip(*(places.tolist() for places in spans_of(tags, LABELS)), strict=True))
+    places = spans_of(tags, together([continues]), LABELS)
+    spans = list(zip(*(found.tolist() for found in places), strict=True))
     assert [(entity.start, entity.end) for entity in entities] == [(5 * a, 5 * b - 2) for a, b in spans]
     for entity, (first, last) in zip(entities, spans, strict=True):
         assert entity.score == pytest.approx(decided[first:last].prod() ** (1 / (last - first)), abs=1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,14 +15,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Encoding, Tokenizer
 
+import onoma.encoding
 from onoma.bundle import TokenizerFacts
-from onoma.encoding import Encoded, Encoder, Segment
+from onoma.encoding import WORD_MARKS, Encoded, Encoder, Segment
+from onoma.literal import Literal
 from onoma.text import is_unspaced
 from onoma.windows import segments, windows
 
 REAL = Path(__file__).resolve().parents[2] / "models" / "student" / "tokenizer.json"
 NAMES = (*sorted(FAMILIES), "real")
 LIMIT, OVERLAP = 12, 4
+
+
+@pytest.fixture(scope="module", params=["arrays", "few pieces"], autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of the encoder: the one for many pieces also where they are few, and the one for few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onoma.encoding, "_FEW", 0 if request.param == "arrays" else 10**6)
+        yield
 
 
 def _is_word_character(char: str) -> bool:
@@ -64,18 +75,23 @@ def extend_to_grapheme(text: str, end: int, limit: int) -> int:
     return end
 
 
-def reference_segment(text: str, low: int, high: int, encoding: Encoding) -> Segment:
+def reference_segment(tokenizer: Tokenizer, text: str, low: int, high: int, encoding: Encoding) -> Segment:
     ids: list[int] = []
     starts: list[int] = []
     ends: list[int] = []
-    for piece, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+    trimmed: list[tuple[int, int]] = []
+    for start, end in encoding.offsets:
         start, end = start + low, end + low
         # Byte-level tokenizers count the space before a word as part of its first piece.
         while start < end and text[start].isspace():
             start += 1
         while end > start and text[end - 1].isspace():
             end -= 1
-        # Pieces of nothing but space can hold no entity and say nothing that the model should depend on.
+        trimmed.append((start, end))
+    for piece, (start, end), (after, past) in zip(encoding.ids, trimmed, [*trimmed[1:], (high, high)], strict=False):
+        # A piece of nothing but space is the mark of the word that it touches, or nothing.
+        if start == end == after < past and tokenizer.id_to_token(piece) in WORD_MARKS:
+            end += 1
         if start < end:
             ids.append(piece)
             starts.append(start)
@@ -102,9 +118,10 @@ def reference_segment(text: str, low: int, high: int, encoding: Encoding) -> Seg
 
 
 def reference(tokenizer: Tokenizer, text: str) -> Encoded:
-    cut = segments(text)
-    encodings = tokenizer.encode_batch([text[low:high] for low, high in cut], add_special_tokens=False)
-    built = [reference_segment(text, low, high, one) for (low, high), one in zip(cut, encodings, strict=True)]
+    cut = [(high - len(text[low:high].lstrip()), high) for low, high in segments(text)]
+    literal = Literal(tokenizer)
+    encodings = tokenizer.encode_batch([literal(text[low:high]) for low, high in cut], add_special_tokens=False)
+    built = [reference_segment(tokenizer, text, *span, one) for span, one in zip(cut, encodings, strict=True)]
     return Encoded(text, tuple(segment for segment in built if len(segment.ids)))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def serve() -> Iterator[Serve]:
     def start(*, teacher: bool = True, **settings: object) -> Served:
         models = {"student": FakeModel()} | ({"teacher": FakeModel(sure=True)} if teacher else {})
         taggers = {name: make_tagger(model) for name, model in models.items()}
-        settings = {"ready_cache_seconds": 0.0, "fallback_seconds": 10.0} | settings
+        settings = {"ready_cache_seconds": 0.0, "fallback_seconds": 10.0, "workers": 1} | settings
         app = create_app(Settings(**settings), taggers=taggers)
         client = Client(app)
         client.start()
@@ -45,3 +47,19 @@ def serve() -> Iterator[Serve]:
 def served(serve: Serve) -> Served:
     """An app with a student and a teacher."""
     return serve()
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Logging is the process's: it is as it was after each test. The client of the tests logs what it asks."""
+    root, hook = logging.getLogger(), threading.excepthook
+    handlers, level = root.handlers[:], root.level
+    for client in ("httpx", "httpcore"):
+        logging.getLogger(client).setLevel(logging.WARNING)
+    yield
+    for client in ("httpx", "httpcore"):
+        logging.getLogger(client).setLevel(logging.NOTSET)
+    root.handlers[:], threading.excepthook = handlers, hook
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)

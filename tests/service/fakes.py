@@ -145,7 +145,8 @@ async def running(
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
     """An app in this event loop, for tests of what happens at the same time."""
     taggers = {"student": make_tagger(model)} | ({"teacher": make_tagger(teacher)} if teacher else {})
-    app = create_app(Settings(**settings), taggers=taggers)
+    # In a thread, so that a test can hold the model up while the event loop goes on.
+    app = create_app(Settings(**{"workers": 1} | settings), taggers=taggers)
     async with app.router.lifespan_context(app):
         model.batches.clear()
         model.entered.clear()

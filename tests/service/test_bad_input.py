@@ -27,7 +27,7 @@ BAD = {
     "texts is a string": (b'{"texts": "a"}', 422, "invalid_request", "texts"),
     "flat tokens": (b'{"tokens": ["a"]}', 422, "invalid_request", "tokens[0]"),
     "extra": (b'{"text": "a", "lang": "de"}', 422, "invalid_request", "lang"),
-    "model": (b'{"text": "a", "model": "gpt"}', 422, "invalid_request", "model"),
+    "model": (b'{"text": "a", "model": "gpt"}', 422, "model_not_loaded", "gpt"),
     "unit": (b'{"text": "a", "offset_unit": "bytes"}', 422, "invalid_request", "offset_unit"),
     "score": (b'{"text": "a", "min_score": 1.5}', 422, "invalid_request", "min_score"),
     "score is a string": (b'{"text": "a", "min_score": "0.5"}', 422, "invalid_request", "min_score"),
@@ -134,7 +134,7 @@ def test_what_nobody_foresaw_is_a_500_without_traceback(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("sec" + "ret text of a client")
 
-    monkeypatch.setattr("service.routes.render", broken)
+    monkeypatch.setattr("service.ner.render", broken)
     response = served.ner(text="Siemens")
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"

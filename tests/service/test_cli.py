@@ -33,14 +33,14 @@ def test_options_go_before_the_environment(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_a_setting_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONOMA_WORKERS", "0")
+    monkeypatch.setenv("ONOMA_WORKERS", "-1")
     with pytest.raises(ValueError, match="workers"):
         read_settings(parse())
 
 
 def test_missing_bundle_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="student"):
-        command.run(parse("--models", str(tmp_path)))
+        command.run(parse("--models", str(tmp_path), "--port", "0"))
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 
-from fakes import Client, Serve, Served, make_tagger
+import pytest
+from fakes import Client, FakeModel, Serve, Served, make_tagger, running
+from folders import put, runtime_of
 
 from service.app import create_app
 from service.settings import Settings
@@ -42,13 +46,17 @@ def test_a_stuck_model_is_not_ready(serve: Serve) -> None:
     assert served.client.get("/healthz").status_code == 200
 
 
-def test_a_dead_worker_is_not_ready_even_when_cached(serve: Serve) -> None:
-    served = serve(ready_cache_seconds=60)
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_worker_that_keeps_dying_is_not_ready_even_when_cached(serve: Serve, workers: int) -> None:
+    served = serve(ready_cache_seconds=60, workers=workers)
     assert served.client.get("/readyz").status_code == 200
-    response = served.ner(text="kill", model="student")
-    assert response.status_code == 503 and response.json()["error"]["code"] == "worker_dead"
+    for _ in range(6):  # each kills two
+        response = served.ner(text="kill", model="student")
+        assert response.status_code == 503 and response.json()["error"]["code"] == "worker_dead"
     response = served.client.get("/readyz")
     assert response.status_code == 503 and "dead" in response.json()["error"]["message"]
+    assert served.ner(text="Siemens", model="student").json()["error"]["code"] == "worker_dead"
+    assert served.ner(text="Siemens").json()["results"][0]["fallback"] == "student_error"
 
 
 def test_one_inference_answers_many_probes(serve: Serve) -> None:
@@ -56,6 +64,48 @@ def test_one_inference_answers_many_probes(serve: Serve) -> None:
     for _ in range(5):
         assert served.client.get("/readyz").status_code == 200
     assert len(served.student.batches) == 1
+
+
+def test_every_loaded_model_must_work() -> None:
+    mine = FakeModel()
+    app = create_app(
+        Settings(ready_cache_seconds=0, workers=1), taggers={"student": make_tagger(), "mine": make_tagger(mine)}
+    )
+    client = Client(app)
+    client.start()
+    try:
+        assert client.get("/readyz").json() == {"status": "ready", "models": ["student", "mine"]}
+        mine.error = RuntimeError("broken")
+        response = client.get("/readyz")
+        assert response.status_code == 503 and "an inference of the mine failed" in response.json()["error"]["message"]
+    finally:
+        client.close()
+
+
+def test_models_are_probed_side_by_side(serve: Serve) -> None:
+    """A probe takes as long as the slowest model, not as all together."""
+    served = serve(ready_seconds=0.5)
+    served.student.gate.clear()
+    served.teacher.gate.clear()
+    began = time.monotonic()
+    assert served.client.get("/readyz").status_code == 503
+    assert time.monotonic() - began < 0.95
+
+
+def test_new_models_are_probed_anew(tmp_path: Path) -> None:
+    put(tmp_path, "student")
+    broken = FakeModel()
+
+    async def scenario() -> None:
+        async with running(broken, models=tmp_path, threads=1, ready_cache_seconds=60) as (app, client):
+            broken.error = RuntimeError("broken")
+            assert (await client.get("/readyz")).status_code == 503
+            broken.error = None
+            assert (await client.get("/readyz")).status_code == 503, "the outcome is kept"
+            await runtime_of(app).reloads.reload()
+            assert (await client.get("/readyz")).status_code == 200
+
+    asyncio.run(scenario())
 
 
 def test_draining(served: Served) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import service.limits
-from service.limits import BodyLimit
+from service.limits import BodyLimit, RequestContext
 from service.metrics import Metrics
 
 
@@ -32,8 +32,8 @@ def ask(chunks: int, *, headers: list[tuple[bytes, bytes]], hangs: bool = False)
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("the body never reaches the app")
 
-    limit = BodyLimit(app, metrics=Metrics(), max_bytes=250)
-    scope = {"type": "http", "path": "/ner", "headers": headers, "state": {"request_id": "x"}}
+    limit = RequestContext(BodyLimit(app, max_bytes=250), metrics=Metrics())
+    scope = {"type": "http", "path": "/ner", "headers": headers}
     asyncio.run(limit(scope, receive, send))
     return sent[0]["status"], read
 

@@ -1,0 +1,83 @@
+"""Running: what a worker does with jobs outside the queue's lock, and how answers get back to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from onoma.tagger import Tagged, Tagger, length_batches
+from service.errors import ServiceError
+from service.queueing import Floats, Ints, Job
+
+Answered = list[Tagged] | list[Floats]
+Outcome = tuple[Any, Any]  # what the job's future gives (list[Tagged] or list[Floats]), and its Stages
+
+
+class BatchObserver(Protocol):
+    """Told of every batch and every dead worker; the metrics are one."""
+
+    def batch(self, model: str, *, windows: int, tokens: int, padded: int, seconds: float) -> None:
+        """A model run is over."""
+        ...
+
+    def worker_died(self, model: str) -> None:
+        """A worker thread ended that should not have."""
+        ...
+
+
+def checked(infer: Callable[[Sequence[Ints]], list[Floats]], inputs: Sequence[Ints]) -> list[Floats]:
+    """The model's emissions.
+
+    :raises ValueError: if they do not match the inputs, or are not finite.
+    """
+    rows = infer(inputs)
+    if [len(one) for one in rows] != [len(ids) for ids in inputs]:
+        raise ValueError("the model's emissions do not match its inputs")
+    if not np.isfinite(rows[0] if len(rows) == 1 else np.concatenate(rows)).all():
+        raise ValueError("the model's emissions are not finite")
+    return rows
+
+
+def run_alone(job: Job, tagger: Tagger, batch_tokens: int) -> Answered:
+    """All steps of one job, without the company of others; its stages are timed."""
+    began = time.monotonic()
+    encoded = tagger.encode(job.texts)
+    inputs = [ids for one in encoded for ids in one.inputs] if job.texts else job.inputs
+    after_encode = time.monotonic()
+    emissions: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(inputs)
+    for batch in length_batches([len(ids) for ids in inputs], batch_tokens):
+        for at, rows in zip(batch, checked(tagger.infer, [inputs[at] for at in batch]), strict=True):
+            emissions[at] = rows
+    after_infer = time.monotonic()
+    answered: Answered = tagger.decode_batch(encoded, emissions) if job.texts else emissions
+    stages = job.stages
+    stages.queue, stages.tokenize = began - job.submitted, after_encode - began
+    stages.infer, stages.decode = after_infer - after_encode, time.monotonic() - after_infer
+    return answered
+
+
+def deliver(outcomes: Sequence[tuple[Job, Answered | ServiceError]]) -> None:
+    """Answer jobs, from any thread, waking their event loop once."""
+    if not outcomes:
+        return
+    loop = outcomes[0][0].future.get_loop()
+    if asyncio._get_running_loop() is loop:
+        _answer(outcomes)
+        return
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_answer, outcomes)
+
+
+def _answer(outcomes: Sequence[tuple[Job, Answered | ServiceError]]) -> None:
+    for job, outcome in outcomes:
+        if job.future.done():
+            continue
+        if isinstance(outcome, ServiceError):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)
