@@ -12,7 +12,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint c
 # Strict: a package that could not be looked up is a failure, not a pass.
 AUDIT := .venv-audit/bin/pip-audit --strict --disable-pip --no-deps
 
-.PHONY: help serve test lint types pytest format install loadtest bench-service audit clean
+.PHONY: help serve test lint types pytest format install loadtest bench-service bench-engine audit clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 17
@@ -29,7 +29,7 @@ types: .stamp-test ## mypy, strict
 	.venv-test/bin/mypy
 
 pytest: .stamp-test ## the tests alone (PYTEST_ARGS="-k decode")
-	.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-test/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
 
 format: .stamp-test ## ruff, rewriting files
 	.venv-test/bin/ruff check --fix $(SOURCES)
@@ -42,6 +42,11 @@ loadtest: .stamp-test ## Locust: student against teacher against auto (LOADTEST_
 
 bench-service: .stamp-test ## the service beside other servers, on one core (BENCH_ARGS="--rounds 3 --seconds 2")
 	.venv-test/bin/python -m benchmarks.service $(BENCH_ARGS)
+
+bench-engine: .stamp-test ## why the engine is as it is: settings, memory, int8; writes docs/engine (half an hour, idle machine)
+	.venv-test/bin/python -m benchmarks.service.variants --markdown docs/engine/variants.md
+	.venv-test/bin/python -m benchmarks.engine_memory --markdown docs/engine/memory.md
+	.venv-test/bin/python -m benchmarks.quantization --markdown docs/engine/quantization.md
 
 audit: .stamp-serve .stamp-audit ## known vulnerabilities of what serves, then of every pinned package (asks PyPI)
 	.venv/bin/python -m pip freeze --exclude-editable > .venv-audit/serving.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from benchmarks.service.contenders import RUN_ONOMA
 from benchmarks.service.pinned import Server, running_server
 
 # A process starts on one core (`pinned`); this gives it others before it becomes the program.
-_WIDEN = "import os, sys; os.sched_setaffinity(0, eval(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+_WIDEN = "import json, os, sys; os.sched_setaffinity(0, json.loads(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 
 
 def own_cores() -> list[int]:
@@ -22,7 +23,7 @@ def own_cores() -> list[int]:
 
 def spread(cores: Sequence[int], command: Sequence[str]) -> list[str]:
     """The command, run by this interpreter on these cores; command and result are arguments of the interpreter."""
-    return ["-c", _WIDEN, repr(list(cores)), sys.executable, *command]
+    return ["-c", _WIDEN, json.dumps(list(cores)), sys.executable, *command]
 
 
 class Family(Server):
