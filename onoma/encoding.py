@@ -21,7 +21,8 @@ Bools = NDArray[np.bool_]
 
 WORD_MARKS = ("▁", "Ġ")  # what a space becomes before a word, in SentencePiece and in byte-level tokenizers
 
-_FEW = 128  # pieces; for more, arrays are faster
+_FEW = 128  # pieces; for more, arrays are as fast
+_ONE_BY_ONE = 8  # sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,18 @@ class Encoder:
         ]
         built: list[list[Segment]] = [[] for _ in texts]
         if cuts:
-            encodings = self._tokenizer.encode_batch(
-                [self._literal(texts[number][low:high]) for number, low, high in cuts], add_special_tokens=False
-            )
+            encodings = self._encodings([self._literal(texts[number][low:high]) for number, low, high in cuts])
             found = self._few(texts, cuts, encodings) or self._segments(texts, cuts, encodings)
             for number, segment in found:
                 built[number].append(segment)
         return [Encoded(text, tuple(own)) for text, own in zip(texts, built, strict=True)]
+
+    def _encodings(self, sentences: Sequence[str]) -> Sequence[Encoding]:
+        # A batch goes to threads of its own, whose waking takes longer than the tokenizer for a few sentences.
+        if len(sentences) <= _ONE_BY_ONE:
+            return [self._tokenizer.encode(sentence, add_special_tokens=False) for sentence in sentences]
+        together: list[Encoding] = self._tokenizer.encode_batch(sentences, add_special_tokens=False)
+        return together
 
     def _few(
         self, texts: Sequence[str], cuts: Sequence[tuple[int, int, int]], encodings: Sequence[Encoding]

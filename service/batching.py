@@ -1,9 +1,9 @@
 """Batching: the texts of all clients share model runs, and nothing waits while the model is idle.
 
 A fast model runs on the event loop itself, after everything that was ready has been read: under light load a text runs
-alone, under heavy load requests gather while the batch before theirs runs. That is as fast as one core can be: threads
-would only pass the GIL back and forth. A slow model would keep the loop from its other work, so it has threads.
-docs/engine.md has the figures.
+alone, under heavy load requests gather while the batch before theirs runs. A process has one core, where a thread would
+only pass the GIL back and forth. A slow model would keep the loop from its other work, so it has threads. docs/engine.md
+has the figures.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ def test_the_first_piece_speaks_for_its_word(name: str, data: st.DataObject) -> 
     assert [[(one.start, one.end, one.label) for one in own] for own in found] == wanted
     for own, rows, segment, confidence in zip(found, emissions, segments, confidences, strict=True):
         chances = np.exp(rows - np.logaddexp.reduce(rows, axis=1, keepdims=True))[~segment.continues]
-        assert 0 < confidence <= chances.max(axis=1).min() + 1e-6
-        assert all(0 < one.score <= chances.max() + 1e-6 for one in own)
+        assert 0 < confidence <= chances.max(axis=1).min() + 1e-5  # of float32
+        assert all(0 < one.score <= chances.max() + 1e-5 for one in own)
 
 
 def test_scores_of_first_pieces() -> None:
