@@ -2,8 +2,8 @@
 
 A fast model runs on the event loop itself, after everything that was ready has been read: under light load a text runs
 alone, under heavy load requests gather while the batch before theirs runs. A process has one core, where a thread would
-only pass the GIL back and forth. A slow model would keep the loop from its other work, so it has threads. docs/engine.md
-has the figures.
+only pass the GIL back and forth. A slow model would keep the loop from its other work, so it has threads. The figures
+are in docs/engine.md.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_report(
     monkeypatch.setattr(variants, "choices", lambda *given: dict(list(every(*given).items())[:2]))
     monkeypatch.setattr(spinning, "SETUPS", dict(list(spinning.SETUPS.items())[1:3]))
     files = ["--json", str(tmp_path / "out" / "all.json"), "--markdown", str(tmp_path / "out" / "report.md")]
-    small = ["--rounds", "1", "--seconds", "0.2", "--warm-up", "0.1", "--scenarios", "short-32"]
+    small = ["--rounds", "1", "--seconds", "0.4", "--warm-up", "0.1", "--scenarios", "short-32"]
     given = [*small, "--models", str(models), "--logs", str(tmp_path / "logs"), *files]
     assert variants.main(given) == 0
     text = capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_report(
             assert list(own) == ["short-32"] and list(own["short-32"]) == list(found["variants"])
         for setups in own.values():
             for figures in setups.values():
-                assert figures["rate"] > 0 and figures["cpu_ms"] > 0 and figures["p50"] <= figures["p99"]
+                assert figures["rate"] > 0 and figures["cpu_ms"] >= 0 and figures["p50"] <= figures["p99"]
                 assert figures.get("statuses", {"200": 1}).keys() == {"200"}
     assert ("There is one core only." in text) is (len(own_cores()) == 1)
     logs = sorted(path.name for path in (tmp_path / "logs").iterdir())
