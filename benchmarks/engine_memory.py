@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from benchmarks.figures import machine, publish, ranged, summary
+from benchmarks.figures import add_outputs, machine, publish, ranged, summary
 from benchmarks.memory_worker import NOW, VARIANTS
 from benchmarks.service.facts import bullets, table
 from benchmarks.service.pinned import ROOT, ProcessError, running_worker, two_cores
@@ -120,9 +120,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--runs", type=int, default=2000, help="of each setting, %(default)s")
     options.add_argument("--turn", type=int, default=100, help="runs of a setting's turn, %(default)s")
     options.add_argument("--batch-tokens", type=int, default=2048, help="of the largest shape, %(default)s")
-    out = ROOT / "out" / "bench-engine"
-    options.add_argument("--json", type=Path, default=out / "memory.json", help="all figures")
-    options.add_argument("--markdown", type=Path, default=out / "memory.md", help="the report")
+    add_outputs(options, ROOT / "out" / "bench-engine", "memory")
     return options
 
 

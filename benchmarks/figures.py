@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -40,6 +41,12 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 def ranged(figures: Mapping[str, float], digits: int) -> str:
     """A summary in words: median (least..greatest)."""
     return f"{figures['median']:.{digits}f} ({figures['least']:.{digits}f}..{figures['greatest']:.{digits}f})"
+
+
+def add_outputs(options: argparse.ArgumentParser, folder: Path, name: str) -> None:
+    """The options --json and --markdown of a study, which writes name.json and name.md into a folder by itself."""
+    options.add_argument("--json", type=Path, default=folder / f"{name}.json", help="all figures")
+    options.add_argument("--markdown", type=Path, default=folder / f"{name}.md", help="the report")
 
 
 def publish(

@@ -19,13 +19,15 @@ import onnx
 from numpy.typing import NDArray
 
 from benchmarks.batch_dependence import TOGETHER, Moved, Texts
-from benchmarks.figures import machine, publish, ranged, summary
-from benchmarks.quantized_graphs import GraphError, dynamic, in_blocks, static, unpacked
+from benchmarks.figures import add_outputs, machine, publish, ranged, summary
+from benchmarks.quantized_graphs import Feeds, GraphError, Unpacked, dynamic, in_blocks, static, unpacked
 from benchmarks.sentences import SCRIPTS, sentences
 from benchmarks.service.facts import bullets, table
 from benchmarks.service.pinned import ROOT
 from benchmarks.service.rounds import turned
 from benchmarks.sessions import Session, Setup
+from export.integer_lstm import with_fixed_ranges, with_floats
+from export.quantize import quantize_weights
 from onoma.bundle import MODEL_FILE, Manifest
 from onoma.errors import BundleError
 from onoma.model import padded
@@ -35,10 +37,11 @@ Ints = NDArray[np.int64]
 FP32, WEIGHTS, DYNAMIC, STATIC, BLOCKS = "fp32", "int8-weights", "int8-dynamic", "int8-static", "int8-blocks"
 ABOUT = {
     FP32: "all weights as fp32 numbers",
-    WEIGHTS: "as bundled: stored as int8, computed as fp32",
+    WEIGHTS: "stored as int8, computed as fp32",
     DYNAMIC: "as `onoma export --quantization int8-dynamic` makes it: int8 arithmetic, one scale for a whole tensor of "
     "activations, found in the run",
-    STATIC: "int8 arithmetic (onnxruntime's `quantize_static`, QDQ), scales fixed beforehand by other sentences",
+    STATIC: "int8 arithmetic, scales fixed beforehand: an LSTM as `onoma export --quantization int8-static` makes it; "
+    "products as onnxruntime's `quantize_static` does (QDQ), by other sentences",
     BLOCKS: "int8 arithmetic (onnxruntime's MatMulNBits, accuracy level 4), scales of each row's own, found in the run",
 }
 NO_PRODUCTS = "all int8 weights that this model multiplies by are an LSTM's, and onnxruntime has no such LSTM"
@@ -53,7 +56,9 @@ def forms(model: onnx.ModelProto, manifest: Manifest, calibration: Sequence[Ints
     :param calibration: windows (T,) for the scales of int8-static.
     :raises GraphError: if the model does not have int8 weights.
     """
-    whole, weights = unpacked(model, tables=True), unpacked(model, tables=False)
+    floats = with_floats(model)
+    stored = model if floats is model else quantize_weights(floats)[0]
+    whole, weights = unpacked(stored, tables=True), unpacked(stored, tables=False)
     names = {entry.name for entry in model.graph.input}
     feeds = []
     for ids in calibration:
@@ -62,12 +67,18 @@ def forms(model: onnx.ModelProto, manifest: Manifest, calibration: Sequence[Ints
         feeds.append({name: value for name, value in given.items() if name in names})
     made = {
         FP32: whole.graph,
-        WEIGHTS: model,
+        WEIGHTS: stored,
         DYNAMIC: dynamic(weights, role=manifest.role),
-        STATIC: static(weights, feeds),
+        STATIC: model if floats is not model else _fixed(whole, weights, feeds),
         BLOCKS: in_blocks(weights),
     }
     return {name: graph for name, graph in made.items() if graph is not None}
+
+
+def _fixed(whole: Unpacked, weights: Unpacked, feeds: Sequence[Feeds]) -> onnx.ModelProto | None:
+    if any(node.op_type == "LSTM" for node in whole.graph.graph.node):
+        return with_fixed_ranges(whole.graph)[0]
+    return static(weights, feeds)
 
 
 def timed(
@@ -145,17 +156,10 @@ def statements(bundles: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rows = []
     for bundle in bundles:
         stored, arithmetic, of = bundle["forms"][WEIGHTS], bundle["forms"][DYNAMIC], bundle["sentences"]
-        company = [stored["in_batches"], stored["padded"]]
-        score = max(one["score"] for one in company)
-        changed = max(one["changed"] for one in company)
         speed = summary([own["median"] for own in stored["speed"].values()])
         moved = max(arithmetic[how]["changed"] for how in ("in_batches", "padded"))
         for statement, shown, met in (
-            (
-                f"with {WEIGHTS} an answer depends on nothing but its text: no score moves by {STILL:g}",
-                f"{changed} of {of} sentences change, a score by at most {score:.1e}",
-                not changed and score < STILL,
-            ),
+            *(_alike(name, bundle["forms"][name], of) for name in (WEIGHTS, STATIC) if name in bundle["forms"]),
             (
                 f"{WEIGHTS} has at least {AS_FAST:g} of fp32's speed",
                 f"{ranged(speed, 2)} over the shapes",
@@ -169,6 +173,16 @@ def statements(bundles: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         ):
             rows.append([bundle["bundle"].partition(",")[0], statement, shown, "yes" if met else "no"])
     return rows
+
+
+def _alike(name: str, form: Mapping[str, Any], of: int) -> tuple[str, str, bool]:
+    company = [form["in_batches"], form["padded"]]
+    changed, score = (max(one[what] for one in company) for what in ("changed", "score"))
+    return (
+        f"with {name} an answer depends on nothing but its text: no score moves by {STILL:g}",
+        f"{changed} of {of} sentences change, a score by at most {score:.1e}",
+        not changed and score < STILL,
+    )
 
 
 def document(results: Mapping[str, Any]) -> str:
@@ -234,9 +248,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--draws", type=int, default=5, help="of random batches, %(default)s")
     options.add_argument("--rounds", type=int, default=15, help="%(default)s")
     options.add_argument("--seconds", type=float, default=0.2, help="of each form, shape and round, %(default)s")
-    out = ROOT / "out" / "bench-engine"
-    options.add_argument("--json", type=Path, default=out / "quantization.json", help="all figures")
-    options.add_argument("--markdown", type=Path, default=out / "quantization.md", help="the report")
+    add_outputs(options, ROOT / "out" / "bench-engine", "quantization")
     return options
 
 

@@ -36,6 +36,13 @@ def check_run(recipe: Recipe, variants: Sequence[Recipe]) -> None:
             f"bundle.path is {recipe.bundle.path!r}, but schedule.strategy {variants[0].schedule.strategy!r} gives no "
             "student of all languages"
         )
+    if recipe.bundle.quantization == "int8-static":
+        for own in variants:
+            if _gives_one_student(own) and own.student.kind != "bilstm":
+                raise ValueError(
+                    f"bundle.quantization int8-static is for students of kind bilstm, got student.kind "
+                    f"{own.student.kind!r}"
+                )
     path = Path(recipe.bundle.path)
     foreign = path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file()
     if path.is_symlink() or foreign or (path.exists() and not path.is_dir()):

@@ -181,6 +181,7 @@ def _bundle(recipe: Recipe, run: dict[str, Any], *, store: Path, out: Path) -> i
     words = ["export", "student", str(student), "--out", bundle.path, "--name", bundle.name]
     words += ["--languages", ",".join(own.labels.languages or own.languages)]
     words += ["--training-json", str(student / "training.json"), "--metrics-json", str(metrics)]
+    words += ["--quantization", bundle.quantization]
     words += ["--licence", bundle.licence] if bundle.licence else []
     words += ["--max-bytes", str(bundle.max_bytes)] if bundle.max_bytes is not None else []
     return main(words)

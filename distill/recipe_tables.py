@@ -185,6 +185,9 @@ class Bundle(Part):
     path: str = Field(description="folder of the bundle, such as models/student")
     name: str = Field(default="student", description="its name")
     licence: str = Field(default="", description="its licence")
+    quantization: Literal["int8-weights", "int8-static", "int8-dynamic", "fp32"] = Field(
+        default="int8-weights", description="how weights are stored and computed: see `onoma export student --help`"
+    )
     max_bytes: int | None = Field(default=None, ge=1, description="export fails above this size")
 
 

@@ -119,7 +119,8 @@ def assemble(
 ) -> Manifest:
     """Quantize, check and bundle a model; `target` is replaced only when all is well.
 
-    :param quantization: "int8-weights" (int8 storage, fp32 arithmetic), "int8-dynamic" (int8 arithmetic) or "fp32".
+    :param quantization: "int8-weights" (int8 storage, fp32 arithmetic), "int8-static" or "int8-dynamic" (int8
+        arithmetic, in ranges fixed beforehand or found in each run), or "fp32".
     :param name: defaults to the target folder's name.
     :param max_length: most pieces in a window, prefix and suffix included; cut down to what the model takes.
     :param overlap: fewest pieces that neighbouring windows share.
@@ -131,6 +132,8 @@ def assemble(
     target = Path(target)
     if quantization not in METHODS:
         raise ExportError(f"quantization must be one of {', '.join(METHODS)}, got {quantization!r}")
+    if quantization == "int8-static" and source.static is None:
+        raise ExportError(f"int8-static is for students of kind bilstm, not for {source.architecture!r}")
     if source.longest is not None:
         max_length = min(max_length, source.longest)
     facts = source.facts
@@ -254,10 +257,13 @@ def _write_model(
     require_parity(parity, "the fp32 export", **limits)
     details: dict[str, Any] = {}
     if method != "fp32":
-        if method == "int8-dynamic":
-            graph, details = source.dynamic(graph)
+        quantize = {"int8-dynamic": source.dynamic, "int8-static": source.static}.get(method)
+        if quantize is not None:
+            graph, details = quantize(graph)
         graph, stored = quantize_weights(graph)
-        details |= {"stored": f"{len(stored)} weights as symmetric int8, a scale per channel or row", "head": "fp32"}
+        if stored:
+            details["stored"] = f"{len(stored)} weights as symmetric int8, a scale per channel or row"
+        details["head"] = "fp32"
         graph, parity = _save_and_measure(source, graph, path, inputs)
         require_parity(parity, f"the {method} export", min_agreement=min_agreement)
     if not fits(graph):

@@ -14,6 +14,8 @@ _DECODERS = {
 _METHODS = {
     "int8-weights": "Weights are stored as int8 and computed in fp32: an answer depends on the text alone, never on "
     "its batch-mates.",
+    "int8-static": "Weights and activations are int8, in ranges fixed beforehand: an answer depends on the text alone, "
+    "never on its batch-mates.",
     "int8-dynamic": "Weights and activations are int8; the activations of a batch share one scale, so that logits "
     "move a little with a text's batch-mates.",
     "fp32": "Not quantized.",

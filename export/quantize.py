@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
 
-METHODS = ("int8-weights", "int8-dynamic", "fp32")
+METHODS = ("int8-weights", "int8-static", "int8-dynamic", "fp32")
 OPERATORS = ("MatMul", "Gemm", "LSTM", "Gather")
 LOGITS = "logits"
 INT8, SCALE = "/int8", "/scale"  # behind the name of a weight: its stored values, and what they are multiplied by

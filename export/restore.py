@@ -19,6 +19,7 @@ from distill.students import Student, StudentConfig, save_student
 from distill.teachers import save_teacher
 from export.errors import ExportError
 from export.graphs import student_graph
+from export.integer_lstm import with_floats
 from export.quantize import INT8, SCALE
 from export.shapes import architecture, parse_architecture
 from export.teacher import teacher_graph
@@ -28,14 +29,14 @@ _EXACT = 1 << 24  # whole numbers up to here are exact in float32
 
 
 def restore(bundle: Path, out: Path) -> None:
-    """Write the checkpoint of a bundle that `onoma export` made with int8-weights or fp32: a student's, or a teacher's.
+    """Write the checkpoint of a bundle that `onoma export` made, unless by int8-dynamic: a student's, or a teacher's.
 
-    Weights come back as stored, so int8 ones within half a scale of the original.
+    Weights come back as stored, so int8 ones within half a scale of the original, and int8-static ones, of 7 bits, too.
 
     :raises ExportError: if the bundle's graph is not what exporting its shape gives now, or it does not name its shape.
     """
     manifest = read_manifest(bundle)
-    stored = onnx.load(str(bundle / MODEL_FILE))
+    stored = with_floats(onnx.load(str(bundle / MODEL_FILE)))
     shape = parse_architecture(manifest.architecture, labels=manifest.labels, pad_id=manifest.tokenizer.pad_id)
     if shape is not None:
         save_student(restored_student(shape, stored, manifest.crf), out)

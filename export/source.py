@@ -25,6 +25,9 @@ Reference = Callable[[Ints], Floats]
 Decide = Callable[[Floats], Ints]
 """Columns (T,) decided from the logits (T, C) of one sentence whose pieces are all words."""
 
+Quantize = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, dict[str, Any]]]
+"""An fp32 graph with int8 arithmetic, and how it computes."""
+
 
 def most_probable(logits: Floats) -> Ints:
     """The best tag of each piece alone."""
@@ -38,6 +41,7 @@ class Source:
 
     :param graph: fp32 ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> `logits` (B, T, C) float32.
     :param dynamic: makes the int8-dynamic graph of it, and says how.
+    :param static: the same for int8-static; None where there is no such graph.
     :param reference: the original, which the graph must agree with.
     :param labels: the tag of each column; `scheme` is what they mean.
     :param pieces: which of a word's pieces have a say in its tag.
@@ -54,13 +58,14 @@ class Source:
     facts: TokenizerFacts
     tokenizer: Tokenizer
     graph: onnx.ModelProto
-    dynamic: Callable[[onnx.ModelProto], tuple[onnx.ModelProto, dict[str, Any]]]
+    dynamic: Quantize
     reference: Reference
     scheme: Scheme = "iob2"
     pieces: Pieces = "all"
     transitions: Transitions | None = None
     decide: Decide = most_probable
     longest: int | None = None
+    static: Quantize | None = None
     origin: dict[str, Any] = field(default_factory=dict)
 
 

@@ -16,6 +16,7 @@ from distill.students import CONFIG_FILE, WEIGHTS_FILE, folded, load_student, pa
 from distill.torch_model import transitions_of
 from export.errors import ExportError
 from export.graphs import student_graph
+from export.integer_lstm import with_fixed_ranges
 from export.quantize import head_nodes
 from export.shapes import architecture
 from export.source import Decide, Floats, Ints, Source, check_labels, check_vocabulary, most_probable, torch_reference
@@ -46,6 +47,7 @@ def read_student(folder: Path) -> Source:
         tokenizer=tokenizer,
         graph=student_graph(exported),
         dynamic=quantize_arithmetic,
+        static=with_fixed_ranges if config.kind == "bilstm" else None,
         reference=torch_reference(model),
         transitions=None if exported.crf is None else transitions_of(exported.crf),
         decide=most_probable if model.crf is None else decide_by(model.crf, LabelSet(config.labels)),

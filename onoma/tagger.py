@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -157,11 +157,7 @@ class Tagger:
             check_text(text, field=f"texts[{number}]" if len(texts) > 1 else "text")
         encoded = self.encode(texts)
         inputs = [ids for one in encoded for ids in one.inputs]
-        emissions: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(inputs)
-        for batch in length_batches([len(ids) for ids in inputs], batch_tokens):
-            for index, rows in zip(batch, self.infer([inputs[i] for i in batch]), strict=True):
-                emissions[index] = rows
-        return self.decode_batch(encoded, emissions)
+        return self.decode_batch(encoded, infer_in_batches(self.infer, inputs, batch_tokens))
 
     def tag_tokens(self, sentences: Sequence[Sequence[str]]) -> list[Tagged]:
         """Tag given tokens; offsets in the result are token indices, half-open.
@@ -197,6 +193,17 @@ def to_token_spans(tagged: Tagged, spans: Sequence[tuple[int, int]]) -> Tagged:
             entities.append(Entity(first, last, entity.label, entity.score))
             taken = last
     return Tagged(tuple(entities), tagged.confidence, tagged.windows)
+
+
+def infer_in_batches(
+    infer: Callable[[Sequence[Ints]], list[Floats]], inputs: Sequence[Ints], batch_tokens: int
+) -> list[Floats]:
+    """Emissions of each window, those of like length run together, at most `batch_tokens` padded pieces at a time."""
+    emissions: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(inputs)
+    for batch in length_batches([len(ids) for ids in inputs], batch_tokens):
+        for at, rows in zip(batch, infer([inputs[at] for at in batch]), strict=True):
+            emissions[at] = rows
+    return emissions
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterable[list[int]]:

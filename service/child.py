@@ -17,7 +17,9 @@ from types import FrameType
 from fastapi import FastAPI
 
 from onoma.errors import OnomaError
+from service.accepting import Acceptor, Shares
 from service.app import create_app
+from service.corking import CorkedProtocol
 from service.draining import DrainingServer
 from service.errors import NotReady
 from service.logs import configure
@@ -41,19 +43,23 @@ class Seat:
     :param place: its number, from 0.
     :param settings: with the number of processes and the threads of each.
     :param secret: see Siblings.
+    :param shares: of the connections.
     """
 
     place: int
     settings: Settings
     secret: bytes
+    shares: Shares
 
 
 class ChildServer(DrainingServer):
     """A server that tells its parent every second that its event loop turns, and stops when there is no parent."""
 
-    def __init__(self, app: FastAPI, *, siblings: Siblings, report: Connection) -> None:
+    def __init__(self, app: FastAPI, *, seat: Seat, siblings: Siblings, report: Connection) -> None:
         super().__init__(app)
+        self._seat = seat
         self._siblings = siblings
+        self._acceptor: Acceptor | None = None
         self._report = report
         self._signalled = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,10 +73,33 @@ class ChildServer(DrainingServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn: load the models and begin to listen."""
-        await super().startup(sockets)
+        await super().startup([])  # of the connections, only their acceptance is not uvicorn's
         await self._siblings.listen()
+        self._acceptor = Acceptor(
+            sockets or [],
+            protocol=self._protocol,
+            connections=lambda: len(self.server_state.connections),
+            shares=self._seat.shares,
+            place=self._seat.place,
+        )
+        self._acceptor.open()
         self._tasks = [asyncio.create_task(work) for work in (self._beat(), self._stay_checked())]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return CorkedProtocol(self.config, self.server_state, self.lifespan.state)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second; True ends the server."""
+        if self._acceptor is not None:
+            self._acceptor.note()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn when no more connections are to be accepted; waits for the requests under way."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        await super().shutdown(sockets)
 
     async def _beat(self) -> None:
         os.set_blocking(self._report.fileno(), False)
@@ -119,8 +148,8 @@ def build(seat: Seat, report: Connection) -> ChildServer:
     assert count is not None
     runtime.supervised = True
     runtime.metrics.processes_configured.set(count)
-    runtime.siblings = Siblings(secret=seat.secret, place=seat.place, count=count, metrics=runtime.metrics)
-    return ChildServer(app, siblings=runtime.siblings, report=report)
+    runtime.siblings = siblings = Siblings(secret=seat.secret, place=seat.place, count=count, metrics=runtime.metrics)
+    return ChildServer(app, seat=seat, siblings=siblings, report=report)
 
 
 def _numbered(place: int) -> Callable[[logging.LogRecord], bool]:

@@ -107,6 +107,7 @@ class Supervisor:
     :param listeners: sockets that the processes serve; closed here when they are told to stop, so that nobody's
         connection waits for an answer that will not come.
     :param stop_seconds: how long they may take to stop; whoever takes longer is killed.
+    :param ended: called with the place of each process that has ended.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class Supervisor:
         listeners: Sequence[socket.socket],
         stop_seconds: float,
         hang_seconds: float = HANG_SECONDS,
+        ended: Callable[[int], None] = lambda place: None,
     ) -> None:
         self._start = start
         self._listeners = listeners
         self._stop_seconds = stop_seconds
         self._hang_seconds = hang_seconds
+        self._ended = ended
         self._places = [Place(number) for number in range(count)]
         self._served = self._stopping = False
         self._stop_by = float("inf")
@@ -213,6 +216,7 @@ class Supervisor:
                 continue
             child.process.join()
             child.pipe.close()
+            self._ended(place.number)
             self._lost(place, child.title, child.began, _how(child))
 
     def _lost(self, place: Place, title: str, began: float, how: str) -> None:

@@ -130,11 +130,6 @@ class FairQueue:
         self._order = itertools.count()
         self._virtual = 0
 
-    @property
-    def fresh(self) -> int:
-        """How many jobs wait to be encoded."""
-        return len(self._fresh)
-
     def add(self, job: Job) -> None:
         """Add a job whose texts are to be encoded: the shorter it is, the more it may overtake."""
         due = job.submitted + job.characters * job.weight * _SECONDS_PER_CHARACTER

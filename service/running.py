@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
-from onoma.tagger import Tagged, Tagger, length_batches
+from onoma.tagger import Tagged, Tagger, infer_in_batches
 from service.errors import ServiceError
 from service.queueing import Floats, Ints, Job
 
@@ -49,10 +50,7 @@ def run_alone(job: Job, tagger: Tagger, batch_tokens: int) -> Answered:
     encoded = tagger.encode(job.texts)
     inputs = [ids for one in encoded for ids in one.inputs] if job.texts else job.inputs
     after_encode = time.monotonic()
-    emissions: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(inputs)
-    for batch in length_batches([len(ids) for ids in inputs], batch_tokens):
-        for at, rows in zip(batch, checked(tagger.infer, [inputs[at] for at in batch]), strict=True):
-            emissions[at] = rows
+    emissions = infer_in_batches(partial(checked, tagger.infer), inputs, batch_tokens)
     after_infer = time.monotonic()
     answered: Answered = tagger.decode_batch(encoded, emissions) if job.texts else emissions
     stages = job.stages

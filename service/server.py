@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from onoma import __version__
 from onoma.bundle import read_manifest
 from onoma.model import available_cores
+from service.accepting import ABSENT, Shares
 from service.app import create_app
 from service.child import Seat, run_child
 from service.draining import DrainingServer
@@ -73,15 +74,22 @@ def _serve_together(settings: Settings, listeners: list[socket.socket]) -> int:
     # The bundles are looked at here once, so that what is wrong is said once, but their models stay out of memory.
     models = {name: read_manifest(folder).name for name, folder in find_bundles(settings.models).items()}
     spawned = multiprocessing.get_context("spawn")
-    secret = secrets.token_bytes(SECRET_BYTES)
+    assert settings.processes is not None
+    secret, shares = secrets.token_bytes(SECRET_BYTES), Shares(spawned, settings.processes)
 
     def start(place: int, report: Connection) -> BaseProcess:
-        return spawned.Process(target=run_child, args=(Seat(place, settings, secret), listeners, report), daemon=True)
+        seat = Seat(place, settings, secret, shares)
+        return spawned.Process(target=run_child, args=(seat, listeners, report), daemon=True)
 
-    assert settings.processes is not None
     stop_seconds = settings.drain_seconds + settings.shutdown_seconds + _STOP_SECONDS
     _announce(settings, listeners, models)
-    Supervisor(start, count=settings.processes, listeners=listeners, stop_seconds=stop_seconds).run()
+    Supervisor(
+        start,
+        count=settings.processes,
+        listeners=listeners,
+        stop_seconds=stop_seconds,
+        ended=lambda place: shares.note(place, ABSENT),
+    ).run()
     return 0
 
 

@@ -16,7 +16,7 @@ ARROWS = {
     "distill": {"onoma"},
     "export": {"onoma", "distill"},
     "loadtests": {"onoma"},
-    "benchmarks": {"onoma"},
+    "benchmarks": {"onoma", "export"},  # export: its passes over graphs, for the study of quantization
 }
 HEAVY = {"torch", "transformers", "optimum", "accelerate", "safetensors", "onnx", "locust"}
 # Libraries that a package must never import: the base install lacks them, or they are another room's business.

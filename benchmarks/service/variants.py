@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tokenizers import Tokenizer
 
-from benchmarks.figures import publish
+from benchmarks.figures import add_outputs, publish
 from benchmarks.service import spinning
 from benchmarks.service.contenders import check
 from benchmarks.service.facts import facts
@@ -190,8 +190,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--models", type=Path, default=ROOT / "models", help="folder with the bundle `student`")
     out = ROOT / "out" / "bench-engine"
     options.add_argument("--logs", type=Path, default=out, help="folder of the servers' logs")
-    options.add_argument("--json", type=Path, default=out / "variants.json", help="all figures")
-    options.add_argument("--markdown", type=Path, default=out / "variants.md", help="the report")
+    add_outputs(options, out, "variants")
     return options
 
 

@@ -221,6 +221,19 @@ def test_company_shows_where_there_is_any(tmp_path: Path) -> None:
     assert batches.logit == longest - min(map(len, texts.inputs))
 
 
+def test_forms_of_a_bundle_that_computes_in_int8(bundles: Bundles, tmp_path: Path) -> None:
+    folder = bundles("bilstm").parent
+    export_student(folder / "student", tmp_path / "b", min_agreement=0, quantization="int8-static")
+    manifest = Tagger.load(tmp_path / "b", threads=1).manifest
+    assert manifest is not None
+    found = quantization.forms(graph(tmp_path / "b"), manifest, [np.arange(3, 9)])
+    assert list(found) == ["fp32", "int8-weights", "int8-dynamic", "int8-static"]
+    assert found["int8-static"].SerializeToString() == graph(tmp_path / "b").SerializeToString()
+    assert operators(found["int8-weights"]) == operators(graph(bundles("bilstm")))
+    fp32 = logits(found["fp32"])
+    assert 0 < np.abs(logits(found["int8-static"]) - fp32).max() < 0.1 * np.abs(fp32).max()
+
+
 def test_report(bundles: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--json", str(tmp_path / "out" / "all.json"), "--markdown", str(tmp_path / "out" / "report.md")]
     small = ["--sentences", "2", "--draws", "2", "--rounds", "2", "--seconds", "0"]
@@ -230,9 +243,9 @@ def test_report(bundles: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert text == (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     results = json.loads((tmp_path / "out" / "all.json").read_text(encoding="utf-8"))
     lstm, transformer = (one["forms"] for one in results["bundles"])
-    assert list(lstm) == ["fp32", "int8-weights", "int8-dynamic"]
+    assert list(lstm) == ["fp32", "int8-weights", "int8-dynamic", "int8-static"]
     assert list(transformer) == list(quantization.ABOUT)
-    assert "`int8-static` does not exist: " in text
+    assert "`int8-blocks` does not exist: " in text
     for forms in (lstm, transformer):
         assert forms["int8-weights"]["bytes"] < forms["fp32"]["bytes"]
         for name in ("fp32", "int8-weights"):
@@ -240,5 +253,5 @@ def test_report(bundles: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[
             assert forms[name]["in_batches"]["score"] < 1e-3 and forms[name]["beside_fp32"]["logit"] < 1e-3
         assert forms["int8-dynamic"]["in_batches"]["logit"] > 1e-3
         assert min(own["least"] for own in forms["int8-dynamic"]["microseconds_a_piece"].values()) > 0
-    assert [row[3] for row in quantization.statements(results["bundles"])][0::3] == ["yes", "yes"]
+    assert [row[3] for row in quantization.statements(results["bundles"])][0::4] == ["yes", "yes"]
     assert results["bundles"][0]["sentences"] == 24 and f"- sentences: 24 in {len(SCRIPTS)} scripts" in text

@@ -154,7 +154,7 @@ def test_an_unfaithful_model_is_refused(student: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantization": "int4"}, "int8-weights, int8-dynamic"),
+        ({"quantization": "int4"}, "int8-weights, int8-static, int8-dynamic"),
         ({"overlap": 64}, "overlap"),
         ({"overlap": -1}, "overlap"),
     ],
