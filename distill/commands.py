@@ -170,6 +170,7 @@ def _run_distill(arguments: argparse.Namespace) -> int:
 def _bundle(recipe: Recipe, run: dict[str, Any], *, store: Path, out: Path) -> int:
     """Export the run's student with its scores as the recipe asks, by the command that is there for it."""
     from distill.files import write_json
+    from distill.students import TRAINING_FILE
     from distill.studies import metrics_of_run
     from onoma.cli import main
 
@@ -180,7 +181,7 @@ def _bundle(recipe: Recipe, run: dict[str, Any], *, store: Path, out: Path) -> i
     write_json(metrics, metrics_of_run(run, own))
     words = ["export", "student", str(student), "--out", bundle.path, "--name", bundle.name]
     words += ["--languages", ",".join(own.labels.languages or own.languages)]
-    words += ["--training-json", str(student / "training.json"), "--metrics-json", str(metrics)]
+    words += ["--training-json", str(student / TRAINING_FILE), "--metrics-json", str(metrics)]
     words += ["--quantization", bundle.quantization]
     words += ["--licence", bundle.licence] if bundle.licence else []
     words += ["--max-bytes", str(bundle.max_bytes)] if bundle.max_bytes is not None else []

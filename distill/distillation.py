@@ -27,6 +27,7 @@ from distill.recipe_tables import Labels, SchedulePart, StudentPart
 from distill.stages import Step, plan
 from distill.students import (
     CONFIG_FILE,
+    TRAINING_FILE,
     WEIGHTS_FILE,
     Decoder,
     Student,
@@ -292,12 +293,15 @@ def _finish(materials: Materials, place: Path, *, seed: int, steps: list[dict[st
         "unlabelled_text": TEXT_SOURCES if any(mixture.text for mixture in mixtures) else None,
         "tokenizer": sha256(materials.tokenizer_path),
     }
+    if own.checkpoint is not None and (earlier := Path(own.checkpoint) / TRAINING_FILE).is_file():
+        told = json.loads(earlier.read_text(encoding="utf-8"))
+        about["begun_with"] = {key: value for key, value in told.items() if key not in about or about[key] != value}
 
     def build(folder: Path) -> None:
         student = folded(load_student(place))
         save_student(student, folder)
         (folder / TOKENIZER_FILE).write_bytes(materials.tokenizer_path.read_bytes())
-        write_json(folder / "training.json", about)
+        write_json(folder / TRAINING_FILE, about)
         write_json(
             folder / RESULT,
             {"parameters": parameter_count(student), "vocabulary": student.config.vocabulary},

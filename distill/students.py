@@ -18,6 +18,8 @@ from distill.files import write_json
 
 CONFIG_FILE = "student.json"
 WEIGHTS_FILE = "model.safetensors"
+TRAINING_FILE = "training.json"
+"""What a student was made from: recipe, data, seed; also of the checkpoint that it began with."""
 
 Kind = Literal["bilstm", "conv", "transformer"]
 Activation = Literal["linear", "gelu"]

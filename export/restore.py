@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from tokenizers import Tokenizer
 from torch import nn
 
-from distill.students import Student, StudentConfig, save_student
+from distill.files import write_json
+from distill.students import TRAINING_FILE, Student, StudentConfig, save_student
 from distill.teachers import save_teacher
 from export.errors import ExportError
 from export.graphs import student_graph
@@ -41,6 +42,7 @@ def restore(bundle: Path, out: Path) -> None:
     if shape is not None:
         save_student(restored_student(shape, stored, manifest.crf), out)
         (out / TOKENIZER_FILE).write_bytes((bundle / TOKENIZER_FILE).read_bytes())
+        write_json(out / TRAINING_FILE, manifest.training)
         return
     config = manifest.training.get("config")
     if not isinstance(config, dict):

@@ -83,7 +83,7 @@ class ModelLoaded(BaseModel):
     """A model was loaded."""
 
     name: str
-    load: bool = Field(description="true; with status 202 the server's processes will load it")
+    load: bool = Field(description="true; of several processes, the others will load it in a moment")
 
 
 class ModelUnloaded(BaseModel):
@@ -214,17 +214,12 @@ async def index(request: Request) -> list[ModelIndex]:
     return found
 
 
-@router.post(
-    "/v2/repository/models/{model}/load",
-    responses={202: {"model": ModelLoaded, "description": "all processes of the server load it"}},
-    summary="Load a model, or load it again (KServe v2)",
-)
-async def load(request: Request, response: Response, model: str) -> ModelLoaded:
+@router.post("/v2/repository/models/{model}/load", summary="Load a model, or load it again (KServe v2)")
+async def load(request: Request, model: str) -> ModelLoaded:
     """Load the bundle of that name if it is new or has changed. Needs the setting `management`."""
     runtime = managed(request)
     await _asked(request)
-    if await runtime.reloads.reload_everywhere(model) is None:
-        response.status_code = 202
+    await runtime.reloads.reload_everywhere(model)
     return ModelLoaded(name=model, load=True)
 
 

@@ -151,7 +151,13 @@ def checkpoint(toy: Toy, run: dict[str, Any]) -> dict[str, Any]:
 def test_a_student_goes_on(toy: Toy) -> None:
     first = toy.run()["runs"][0]
     keys = checkpoint(toy, first)
-    assert toy.run(keys)["new"] == {"start": 1, "step": 2, **AFTER}
+    second = toy.run(keys)
+    assert second["new"] == {"start": 1, "step": 2, **AFTER}
+    told = [json.loads((toy.place.store / one["student"] / "training.json").read_text("utf-8"))
+            for one in (first, second["runs"][0])]  # fmt: skip
+    assert "begun_with" not in told[0]
+    assert told[1]["begun_with"]["steps"] == told[0]["steps"] != told[1]["steps"]
+    assert "data" not in told[1]["begun_with"], "that is the same"
     config = toy.root / "checkpoint/student.json"
     config.write_text(config.read_text("utf-8").replace('"heads": 4', '"heads": 2'), encoding="utf-8")
     assert toy.run(keys)["new"] == {"start": 1, "step": 2, **AFTER}, "another shape is another start"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ from tests.export.conftest import LABELS, STUDENTS, Checkpoint, Trained
 
 @pytest.mark.parametrize("kind", STUDENTS)
 def test_a_student_comes_back_exactly(kind: str, trained: Trained, tmp_path: Path) -> None:
-    export_student(trained(kind), tmp_path / "bundle", quantization="fp32")
+    export_student(trained(kind), tmp_path / "bundle", quantization="fp32", training={"seed": 7})
     restore(tmp_path / "bundle", tmp_path / "back")
     before, after = folded(load_student(trained(kind))), load_student(tmp_path / "back")
     assert architecture(after.config) == architecture(before.config)
     assert after.config.labels == LABELS
+    assert json.loads((tmp_path / "back" / "training.json").read_text("utf-8")) == {"seed": 7}
     assert after.state_dict().keys() == before.state_dict().keys()
     for name, value in before.state_dict().items():
         assert torch.equal(after.state_dict()[name], value), name

@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,11 +70,11 @@ class Case:
     steps: list[str] = field(default_factory=list)
 
 
-def make_case(number: int) -> Case:
-    """The same request for the same number."""
+def make_case(number: int, seeds: Sequence[Any] = SEEDS) -> Case:
+    """The same request for the same number and seeds."""
     rng = random.Random(number)
     case = Case(b"", [(b"content-type", b"application/json")])
-    tree = copy.deepcopy(rng.choice(SEEDS))
+    tree = copy.deepcopy(rng.choice(seeds))
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         tree = _mutate_tree(tree, rng, case)
     case.body = _dump(tree, rng)

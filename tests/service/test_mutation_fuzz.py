@@ -8,6 +8,7 @@ import random
 import re
 from typing import Any
 
+import pytest
 from apps import make_app
 from effort import EFFORT
 from fastapi import FastAPI
@@ -25,6 +26,19 @@ STATUS_OF = {kind.code: kind.status for kind in error_classes()}
 INPUTS = ("text", "texts", "tokens")
 OPTIONS = ("model", "offset_unit", "labels", "min_score")
 GOOD = json.dumps({"text": "Angela Merkel in Ohio", "min_score": 0.5}).encode()
+HUGGING_FACE = (
+    {"inputs": "Angela Merkel in Ohio", "parameters": {"aggregation_strategy": "simple", "ignore_labels": ["PER"]}},
+    {"inputs": ["Ohio", "maybe Siemens 東京"], "parameters": {"aggregation_strategy": "none", "stride": 2}},
+    {"inputs": "👍🏽 Ohio", "options": {"wait_for_model": True}},
+)
+TENSORS = (
+    {"id": "1", "inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["Angela Merkel", "Ohio"]}]},
+    {
+        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": [["東京 👍🏽"]]}],
+        "outputs": [{"name": "entities"}],
+        "parameters": {"offset_unit": "utf8", "labels": ["PER"], "min_score": 0.5},
+    },
+)
 # JSON has no bounds, parsers do: deeper, or with longer numbers, it may be refused as no JSON.
 DEEP, LONG_NUMBER = 200, re.compile(rb"\d{19}|\d[eE]\+?\d{3}")
 
@@ -138,6 +152,63 @@ def test_every_mutant_gets_a_documented_answer() -> None:
     wrong, statuses, metrics = asyncio.run(fuzz(range(CASES)))
     assert not wrong, f"{len(wrong)} of {CASES}:\n" + "\n".join(wrong[:10])
     assert {200, 400, 413, 422} <= statuses
+    assert "onoma_in_flight_requests 0.0" in metrics
+
+
+OTHERS: dict[str, tuple[str, tuple[Any, ...]]] = {  # by the path: as OpenAPI has it, and good bodies
+    "/": ("/", HUGGING_FACE),
+    "/models/student": ("/models/{name}", HUGGING_FACE),
+    "/v2/models/auto/infer": ("/v2/models/{model}/infer", TENSORS),
+    "/ner/stream": ("/ner/stream", SEEDS),
+}
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_every_mutant_elsewhere_too(path: str) -> None:
+    """Other endpoints: no failure, a documented status, errors in the form of the endpoint, and good answers after."""
+    documented, seeds = OTHERS[path]
+    good = json.dumps(seeds[0]).encode()
+    count = CASES // 5
+
+    async def go() -> tuple[list[str], set[int], str]:
+        app = make_app(**LIMITS)
+        wrong: list[str] = []
+        statuses: set[int] = set()
+        async with app.router.lifespan_context(app):
+            described = await ask(app, method="GET", path="/openapi.json")
+            assert described is not None
+            responses = described.json()["paths"][documented]["post"]["responses"]
+            before = await ask(app, good, path=path)
+            assert before is not None and before.status == 200, before
+            for number in range(count):
+                case = make_case(number, seeds)
+                gone = case.gone and path != "/ner/stream"  # whose answer has begun by then, and ends in the middle
+                try:
+                    answer = await ask(app, *case.chunks, path=path, headers=case.headers, gone=gone)
+                    if answer is None or (gone and answer.status == 499):
+                        continue
+                    statuses.add(answer.status)
+                    assert str(answer.status) in responses or "4XX" in responses, answer
+                    assert 200 <= answer.status < 500 and b"Traceback" not in answer.body
+                    if path == "/ner/stream" and answer.status == 200:
+                        for line in answer.body.splitlines():
+                            assert set(json.loads(line)) & {"entities", "error"}, line
+                    elif answer.status != 200:
+                        error = answer.json()["error"]
+                        assert (isinstance(error, str) and error) or STATUS_OF[error["code"]] == answer.status
+                    else:
+                        answer.json()
+                except Exception as error:
+                    wrong.append(f"make_case({number}), {case.body[:300]!r}, {case.headers}: {error!r:.500}")
+            after = await ask(app, good, path=path)
+            assert after is not None and after.status == 200
+            metrics = await ask(app, method="GET", path="/metrics")
+            assert metrics is not None
+        return wrong, statuses, metrics.body.decode()
+
+    wrong, statuses, metrics = asyncio.run(go())
+    assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:10])
+    assert 200 in statuses and (path == "/ner/stream" or {400, 422} <= statuses)
     assert "onoma_in_flight_requests 0.0" in metrics
 
 
