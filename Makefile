@@ -7,12 +7,12 @@ PORT ?= 8000
 # Extra arguments for pytest: make test PYTEST_ARGS="-x -m 'not slow'"
 PYTEST_ARGS ?=
 PACKAGES := onoma service distill export loadtests benchmarks
-SOURCES := $(PACKAGES) tests
+SOURCES := $(PACKAGES) tests docker
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Strict: a package that could not be looked up is a failure, not a pass.
 AUDIT := .venv-audit/bin/pip-audit --strict --disable-pip --no-deps
 
-.PHONY: help serve test lint types pytest format install loadtest bench-service bench-engine audit clean
+.PHONY: help serve test test-ray lint types pytest format install loadtest loadtest-docs bench-service bench-engine audit lock test-page screenshots clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 17
@@ -37,8 +37,11 @@ format: .stamp-test ## ruff, rewriting files
 
 install: .stamp-test ## the environment with every extra (.venv-test): distill, export, loadtest, dev
 
-loadtest: .stamp-test ## Locust: student against teacher against auto (LOADTEST_ARGS="--users 8")
+loadtest: .stamp-test ## Locust: student, teacher, auto up to saturation, with a gate (LOADTEST_ARGS="--rounds 1")
 	.venv-test/bin/python -m loadtests $(LOADTEST_ARGS)
+
+loadtest-docs: .stamp-test ## the same on an idle machine; writes docs/loadtest.md, docs/loadtest and the gate's baseline
+	.venv-test/bin/python -m loadtests --docs docs --write-baseline $(LOADTEST_ARGS)
 
 bench-service: .stamp-test ## the service beside other servers, on one core (BENCH_ARGS="--rounds 3 --seconds 2")
 	.venv-test/bin/python -m benchmarks.service $(BENCH_ARGS)
@@ -53,6 +56,18 @@ audit: .stamp-serve .stamp-audit ## known vulnerabilities of what serves, then o
 	$(AUDIT) --requirement .venv-audit/serving.txt
 	$(AUDIT) --requirement constraints.txt
 
+test-ray: .stamp-test ## the tests that need a local Ray: the contract on two replicas, killed ones, autoscaling (some minutes)
+	.venv-test/bin/python -m pytest --numprocesses 0 -m ray $(PYTEST_ARGS) tests/ray tests/onoma/bulk
+
+test-page: .stamp-page ## the page at / in a real Chromium (Debian's, or CHROMIUM=path)
+	.venv-test/bin/python -m pytest --numprocesses 0 -m browser $(PYTEST_ARGS) tests/browser
+
+screenshots: .stamp-page ## pictures of the page into out/screenshots, to be looked at
+	.venv-test/bin/python tests/browser/screenshots.py
+
+lock: ## the packages of the serving image with their hashes, docker/requirements*.txt (asks PyPI)
+	PYTHON="$(PYTHON)" docker/lock.sh
+
 clean: ## remove environments, caches and build products
 	rm -rf .venv .venv-test .venv-audit .stamp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -66,7 +81,12 @@ clean: ## remove environments, caches and build products
 .stamp-test: pyproject.toml constraints.txt
 	@$(call venv,.venv-test)
 	@echo "installing every extra into .venv-test (torch is large)"
-	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[distill,export,loadtest,ray,dev]'
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[bulk,distill,export,loadtest,ray,dev]'
+	@touch $@
+
+.stamp-page: .stamp-test
+	@echo "installing the driver of browsers into .venv-test"
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[browser]'
 	@touch $@
 
 .stamp-audit: constraints.txt

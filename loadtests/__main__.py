@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -13,11 +14,19 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from loadtests.report import Leg, document, machine, problems, read_leg
+from loadtests import gate
+from loadtests.figures import write_csv
+from loadtests.machine import machine, split_cores, versions
+from loadtests.page import page
+from loadtests.plan import LONGEST_PAUSE, Limits, Steps
+from loadtests.report import Result, markdown, publish
 from loadtests.server import NotReadyError, running_service, wait_until_ready
+from loadtests.session import ROOT, Session, Settings
+from loadtests.summary import Findings, points
+from loadtests.texts import MIX
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = "Angela Merkel visited the Siemens works in Munich."
 
 
@@ -26,24 +35,67 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m loadtests",
         description="Load-test POST /ner: each model in turn, in interleaved rounds, over 22 languages and mixed "
-        "lengths. Starts the service itself unless --host is given. Exit status 1 when a request failed or no entity "
-        "was found.",
+        "lengths; first with a fixed number of users, then in steps of offered load up to saturation. Starts the "
+        "service itself unless --host is given. Exit status 1 when there were errors or p95 has become much worse "
+        "than in the baseline.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    options.add_argument("--users", type=int, default=8, help="users at the same time, each with one connection")
-    options.add_argument("--duration", type=float, default=15.0, help="seconds of each run of one model")
-    options.add_argument("--rounds", type=int, default=3, help="times that every model is run; medians are reported")
-    options.add_argument("--models", default="student,teacher,auto", help="values of `model`, in the order to run them")
-    options.add_argument(
-        "--rates", default="0,10", help="requests/s offered by all users together; 0: as fast as answers come"
+    add = options.add_argument
+    add("--models", default="student,teacher,auto", help="values of `model`, in the order to run them")
+    add("--rounds", type=int, default=3, help="times that everything is run; medians are reported")
+    add("--users", type=int, default=8, help="the fixed number of users, each with one request at a time")
+    add("--duration", type=float, default=10.0, help="seconds of each run with the fixed users")
+    add("--step", type=float, default=5.0, help="seconds of each step of offered load; 0: no steps")
+    add("--lead", type=float, default=1.0, help="seconds of the same load before each of these, not counted")
+    add(
+        "--first-rate",
+        type=float,
+        default=0.0,
+        help="requests/s of the first step; 0: an eighth of the least throughput",
     )
-    options.add_argument("--host", help="address of a running service, such as http://localhost:8000")
-    options.add_argument(
-        "--bundles", type=Path, default=ROOT / "models", help="models folder of the service started here"
-    )
-    options.add_argument("--out", type=Path, default=ROOT / "out" / "loadtest", help="folder of CSV, HTML, report.md")
-    options.add_argument("--seed", type=int, default=0, help="seed of the sequence of requests")
+    add("--factor", type=float, default=Steps().factor, help="from a step to the next, until saturation")
+    add("--precision", type=float, default=Steps().precision, help="how close, as a factor, saturation is then found")
+    add("--max-steps", type=int, default=Steps().most, help="most steps of a model")
+    add("--p99-limit", type=float, default=Limits().p99_ms, help="ms of p99 over which a step counts as saturated")
+    add("--minutes", type=float, default=12.0, help="after them nothing further is begun")
+    add("--host", help="address of a running service, such as http://localhost:8000")
+    add("--bundles", type=Path, default=ROOT / "models", help="models folder of the service started here")
+    add("--out", type=Path, default=ROOT / "out" / "loadtest", help="folder of the CSV, HTML and Markdown files")
+    add("--baseline", type=Path, default=ROOT / "loadtests" / "baseline.json", help="what p95 is compared with")
+    add("--tolerance", type=float, default=1.5, help="how many times the baseline's ratio is still fine")
+    add("--write-baseline", action="store_true", help="write the baseline instead of comparing with it")
+    add("--docs", type=Path, help="also write the results into this folder: loadtest.md and loadtest/")
+    add("--seed", type=int, default=0, help="seed of texts and arrival times")
     return options
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Check the options; exits with status 2 when one is wrong."""
+    models = tuple(dict.fromkeys(name.strip() for name in options.models.split(",") if name.strip()))
+    if unknown := set(models) - {"student", "teacher", "auto"}:
+        parser().error(f"unknown model: {', '.join(sorted(unknown))}")
+    ones = dict.fromkeys(("users", "rounds", "max_steps", "tolerance"), 1) | {"duration": 0.1}
+    for name, limit in (ones | dict.fromkeys(("step", "lead", "first_rate", "minutes"), 0)).items():
+        if (value := getattr(options, name)) < limit:
+            parser().error(f"--{name.replace('_', '-')} must be at least {limit}, not {value:g}")
+    for name in ("factor", "precision"):
+        if (value := getattr(options, name)) < 1.05:
+            parser().error(f"--{name} must be at least 1.05, not {value:g}")
+    if not models:
+        parser().error("--models must name at least one model")
+    return Settings(
+        models=models,
+        users=options.users,
+        duration=options.duration,
+        step=options.step,
+        lead=options.lead,
+        rounds=options.rounds,
+        first=options.first_rate,
+        minutes=options.minutes,
+        seed=options.seed,
+        steps=Steps(options.factor, options.precision, options.max_steps),
+        limits=Limits(p99_ms=options.p99_limit),
+    )
 
 
 def served_bundles(host: str) -> str:
@@ -65,85 +117,99 @@ def warm_up(host: str, model: str) -> None:
             answer.read()
 
 
-def run_leg(options: argparse.Namespace, host: str, model: str, rate: float, round_number: int) -> Leg:
-    """One headless Locust process: one model at one rate. Raises CalledProcessError when Locust itself fails."""
-    prefix = options.out / f"{model}-{f'rate{rate:g}' if rate else 'unpaced'}-round{round_number}"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "ONOMA_LOADTEST_MODEL": model,
-        "ONOMA_LOADTEST_SEED": f"{options.seed}-{round_number}",
-        "ONOMA_LOADTEST_PERIOD": str(options.users / rate if rate else 0),
-        "ONOMA_LOADTEST_OUT_PREFIX": str(prefix),
-    }
-    arguments = ["-f", str(ROOT / "loadtests" / "locustfile.py"), "--headless", "--only-summary", "--host", host]
-    arguments += ["--users", str(options.users), "--spawn-rate", str(options.users), "--stop-timeout", "10s"]
-    arguments += ["--run-time", f"{options.duration:g}s", "--html", f"{prefix}.html", "--exit-code-on-error", "0"]
-    with open(f"{prefix}.log", "wb") as log:
-        subprocess.run(
-            [sys.executable, "-m", "locust", *arguments],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=True,
-            timeout=options.duration + 120,
-        )
-    return read_leg(prefix, model, rate, round_number)
+def judged(session: Session, facts: dict[str, str], options: argparse.Namespace, setup: dict[str, Any]) -> Result:
+    """What was measured, with the gate's verdict."""
+    findings = Findings(points(session.legs), session.settings.limits)
+    compared = gate.figures(findings, session.yardsticks)
+    problems, notes = gate.errors(session.legs), gate.warnings(findings)
+    if session.cut_short:
+        notes.append(f"Cut short after {session.settings.minutes:g} minutes (--minutes): some steps have fewer rounds.")
+    if session.repeated:
+        notes.append(f"{session.repeated} legs stood still for over {LONGEST_PAUSE:g} s, and were measured again.")
+    was_compared = False
+    if options.write_baseline:
+        notes.append("p95 was not compared with a baseline: this run writes one.")
+    elif options.baseline.exists():
+        baseline = gate.read_baseline(options.baseline)
+        regressions, missing = gate.compare(compared, baseline, setup=setup, tolerance=options.tolerance)
+        problems, notes = problems + regressions, notes + missing
+        was_compared = not missing
+    else:
+        name = os.path.relpath(options.baseline, ROOT)
+        notes.append(f"p95 was not compared: there is no baseline {name} (--write-baseline makes one).")
+    return Result(findings, facts, compared, problems, notes, was_compared)
+
+
+def write_results(result: Result, options: argparse.Namespace, session: Session, setup: dict[str, Any]) -> None:
+    """Write everything; docs and baseline only of a run without problems."""
+    text = f"# Load test\n\n{markdown(result)}"
+    print(text)
+    (options.out / "report.md").write_text(text, encoding="utf-8")
+    html = page(result)
+    (options.out / "index.html").write_text(html, encoding="utf-8")
+    write_csv(options.out / "legs.csv", session.legs)
+    if result.problems:
+        if options.docs or options.write_baseline:
+            print("loadtests: the run failed, so neither documents nor baseline were written", file=sys.stderr)
+        return
+    if options.docs:
+        publish(options.docs, result, html)
+    if options.write_baseline:
+        gate.write_baseline(options.baseline, result.compared, setup=setup, facts=result.facts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run every leg, print and write the report."""
+    """Run everything, write the reports; gives the exit status."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(argv)
-    models = [name.strip() for name in options.models.split(",") if name.strip()]
-    rates = [float(rate) for rate in options.rates.split(",")]
-    if unknown := set(models) - {"student", "teacher", "auto"}:
-        parser().error(f"unknown model: {', '.join(sorted(unknown))}")
-    if options.users < 1 or options.rounds < 1 or options.duration < 1 or not models or min(rates) < 0:
-        parser().error("--users, --rounds and --duration must be at least 1, --rates not negative, --models not empty")
+    settings = settings_of(options)
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
+    cores = split_cores()
+    own = not options.host
+    variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if own and name.startswith("ONOMA_")]
+    variables = [each for each in variables if not each.startswith("ONOMA_DATA=")]
     facts = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": shlex.join(["python", "-m", "loadtests", *argv]),
         "machine": machine(),
-        "service": options.host or "started here with `onoma serve`",
+        "cores": cores.text() if own and cores else "not assigned",
+        "versions": versions(),
+        "service": options.host or ", ".join(["started here with `onoma serve`", *variables]),
         "bundles": "unknown",
-        "load": f"{options.users} users, {options.duration:g} s a run, {options.rounds} interleaved rounds, "
-        f"seed {options.seed}",
+        "load": f"{settings.users} users for {settings.duration:g} s; "
+        f"{f'steps of {settings.step:g} s' if settings.step else 'no steps'}; "
+        f"{settings.rounds} interleaved rounds; {settings.lead:g} s of load before each; seed {settings.seed}",
+        "requests": ", ".join(f"{100 * share:g} % {kind}" for kind, share in MIX.items()),
     }
+    setup = {"users": settings.users, "service_cores": len(cores.service) if own and cores else None, "mix": MIX}
     service = (
         nullcontext(options.host.rstrip("/"))
         if options.host
-        else running_service(options.out / "service.log", bundles=options.bundles)
+        else running_service(
+            options.out / "service.log", bundles=options.bundles, cores=cores.service if cores else None
+        )
     )
-    legs: list[Leg] = []
+    failed = ""
+    session: Session | None = None
     try:
         with service as host:
             wait_until_ready(host, 60)
             facts["bundles"] = served_bundles(host)
-            for model in models:
+            for model in settings.models:
                 warm_up(host, model)
-            for round_number in range(1, options.rounds + 1):
-                for rate in rates:
-                    for model in models:
-                        leg = run_leg(options, host, model, rate, round_number)
-                        legs.append(leg)
-                        print(
-                            f"round {round_number} {model}: {leg.requests} requests, {leg.failures} failed, "
-                            f"{leg.requests_per_second:.1f}/s, p50 {leg.p50:.0f} ms",
-                            file=sys.stderr,
-                            flush=True,
-                        )
+            session = Session(settings, host, options.out, cores)
+            session.run(local=own)
     except (NotReadyError, OSError, subprocess.SubprocessError) as error:
-        print(f"loadtests: {error}; see the logs in {options.out}", file=sys.stderr)
-        if not legs:
-            return 1
-        facts["incomplete"] = str(error)
-    text = document(legs, facts)
-    print(text)
-    (options.out / "report.md").write_text(text, encoding="utf-8")
-    return 1 if problems(legs) or "incomplete" in facts else 0
+        failed = f"{error}; see the logs in {options.out}"
+        print(f"loadtests: {failed}", file=sys.stderr)
+    if session is None or not session.legs:
+        return 1
+    result = judged(session, facts, options, setup)
+    if failed:
+        result = dataclasses.replace(result, problems=[failed, *result.problems])
+    write_results(result, options, session, setup)
+    return 1 if result.problems else 0
 
 
 if __name__ == "__main__":

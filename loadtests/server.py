@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from loadtests.machine import pinned
 
 # The `onoma` command under this same interpreter, wherever its script was put.
 RUN_ONOMA = "import sys; from onoma.cli import main; sys.exit(main())"
@@ -50,10 +51,15 @@ def wait_until_ready(host: str, seconds: float, process: subprocess.Popen[bytes]
 
 
 @contextmanager
-def running_service(log: Path, *, bundles: Path | None = None, seconds: float = 180.0) -> Iterator[str]:
-    """Run the service on a free port, its output in `log`; gives its address."""
+def running_service(
+    log: Path, *, bundles: Path | None = None, cores: Sequence[int] | None = None, seconds: float = 180.0
+) -> Iterator[str]:
+    """Run the service on a free port, its output in `log`; gives its address.
+
+    :param cores: where it runs; None: anywhere.
+    """
     port = free_port()
-    command = [sys.executable, "-c", RUN_ONOMA, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = pinned(cores, ["-c", RUN_ONOMA, "serve", "--host", "127.0.0.1", "--port", str(port)])
     environment = dict(os.environ)
     if bundles is not None:
         environment["ONOMA_MODELS"] = str(bundles)

@@ -7,6 +7,7 @@ requests, so that the mix has the lengths that clients really send: many short o
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +162,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
 }
 
 # Share of requests of each kind; a page is 8 to 40 sentences, a bulk request 4 to 32 texts.
-MIX: tuple[tuple[str, float], ...] = (("query", 0.35), ("sentence", 0.45), ("page", 0.12), ("bulk", 0.08))
+MIX: dict[str, float] = {"short": 0.35, "sentence": 0.45, "page": 0.12, "bulk": 0.08}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +193,10 @@ def page(language: str, sentences: int, rng: random.Random) -> str:
     return "\n\n".join(glue.join(chosen[at : at + 5]) for at in range(0, sentences, 5))
 
 
-def draw(rng: random.Random) -> Request:
-    """The next request of the mix."""
-    kind = rng.choices([name for name, _ in MIX], [share for _, share in MIX])[0]
+def draw(kind: str, rng: random.Random) -> Request:
+    """A request of a kind, in a language that the generator chooses."""
     language = rng.choice(sorted(SENTENCES))
-    if kind == "query":
+    if kind == "short":
         return Request(kind, (rng.choice(QUERIES[language]),))
     if kind == "sentence":
         return Request(kind, (rng.choice(SENTENCES[language]),))
@@ -204,3 +204,23 @@ def draw(rng: random.Random) -> Request:
         return Request(kind, (page(language, rng.randint(8, 40), rng),))
     languages = [rng.choice(sorted(SENTENCES)) for _ in range(rng.randint(4, 32))]
     return Request(kind, tuple(rng.choice(SENTENCES[name] + QUERIES[name]) for name in languages))
+
+
+def mixture(count: int, rng: random.Random) -> list[Request]:
+    """So many requests in the shares of MIX, as exactly as whole numbers allow, in random order.
+
+    Shares left to chance would make one step's texts heavier than another's.
+    """
+    kinds: list[str] = []
+    due = 0.0
+    for kind, share in MIX.items():
+        due += share * count
+        kinds += [kind] * (round(due) - len(kinds))
+    rng.shuffle(kinds)
+    return [draw(kind, rng) for kind in kinds]
+
+
+def endless(rng: random.Random) -> Iterator[Request]:
+    """Requests without end, each hundred in the shares of MIX."""
+    while True:
+        yield from mixture(100, rng)

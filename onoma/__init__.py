@@ -1,5 +1,6 @@
 """onoma: multilingual named entity recognition, distilled."""
 
+from onoma import telemetry as telemetry  # first of all: before onnxruntime
 from onoma.errors import BundleError, LabelError, OnomaError, TextError
 from onoma.labels import Entity, LabelSet
 from onoma.tagger import Tagged, Tagger

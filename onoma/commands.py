@@ -1,197 +1,162 @@
-"""The `tag` command: lines of text in, one JSON object per line out."""
+"""The `tag` command: files in, rows with their entities out. The work is done in onoma.bulk."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import BinaryIO, get_args
 
+from onoma.bulk.errors import BulkError
+from onoma.bulk.inputs import STDIN, Inputs, check_files, common_kind, compression_of, kind_of
+from onoma.bulk.job import Form, Job, Kind
+from onoma.bulk.local import tag_to_file, tag_to_stream
+from onoma.bulk.progress import Progress
+from onoma.bulk.ray_engine import tag_with_ray
 from onoma.cli import Command, names
-from onoma.errors import LabelError, TextError
-from onoma.tagger import Tagged, Tagger, check_text
-from onoma.text import OffsetUnit, convert_offsets
-
-BATCH_LINES = 256
-BATCH_CHARACTERS = 200_000
+from onoma.model import available_cores
+from onoma.text import OffsetUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of input, without its line break; `where` is file and line number, for messages."""
-
-    where: str
-    text: str
+def _standard_input() -> BinaryIO:
+    buffer = sys.stdin.buffer
+    # A thread may still wait in it when the run ends; the interpreter would wait for sys.stdin's own buffer.
+    return open(0, "rb", closefd=False) if isinstance(buffer, io.BufferedReader) else buffer
 
 
-def read_lines(paths: Sequence[str], stdin: BinaryIO) -> Iterator[Line]:
-    """Lines of the files in order; `-` is standard input. Only line feeds end a line, so offsets stay exact.
+def job_of(arguments: argparse.Namespace, kind: Kind, *, to_terminal: bool) -> Job:
+    """The job that the options ask for.
 
-    :raises FileNotFoundError: if a file is missing, before any line is read.
-    :raises TextError: if a line is not UTF-8 or holds a NUL; names file and line.
+    :raises ValueError: names the option that makes no sense, and its value.
     """
-    for path in paths:
-        if path != "-" and not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-    for path in paths:
-        name = "stdin" if path == "-" else path
-        source: AbstractContextManager[BinaryIO] = nullcontext(stdin) if path == "-" else Path(path).open("rb")
-        with source as file:
-            for number, raw in enumerate(file, start=1):
-                where = f"{name}:{number}"
-                try:
-                    text = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    found = f"0x{raw[error.start]:02x} at byte {error.start}"
-                    raise TextError(f"{where}: the line is not UTF-8: {found}") from error
-                text = text.removesuffix("\n").removesuffix("\r")
-                check_text(text, field=f"{where}: the line")
-                yield Line(where, text)
-
-
-def batches(lines: Iterable[Line], *, most_lines: int, most_characters: int) -> Iterator[list[Line]]:
-    """Lines in groups of bounded size, so that memory does not grow with the input."""
-    batch: list[Line] = []
-    characters = 0
-    for line in lines:
-        batch.append(line)
-        characters += len(line.text)
-        if len(batch) >= most_lines or characters >= most_characters:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def result_of(
-    text: str, tagged: Tagged, *, unit: OffsetUnit, labels: frozenset[str] | None, min_score: float, with_text: bool
-) -> dict[str, Any]:
-    """One output line: the entities that pass the filters, their offsets in `unit`."""
-    kept = [
-        entity for entity in tagged.entities if entity.score >= min_score and (labels is None or entity.label in labels)
-    ]
-    starts = convert_offsets(text, [entity.start for entity in kept], unit)
-    ends = convert_offsets(text, [entity.end for entity in kept], unit)
-    result: dict[str, Any] = {"text": text} if with_text else {}
-    result["entities"] = [
-        {
-            "start": start,
-            "end": end,
-            "label": entity.label,
-            "text": text[entity.start : entity.end],
-            "score": round(entity.score, 4),
-        }
-        for entity, start, end in zip(kept, starts, ends, strict=True)
-    ]
-    result["confidence"] = round(tagged.confidence, 4)
-    return result
-
-
-def _label_filter(wanted: Sequence[str] | None, tagger: Tagger) -> frozenset[str] | None:
-    if wanted is None:
-        return None
-    for label in wanted:
-        if label not in tagger.labels.types:
-            raise LabelError(f"--labels: the model has no label {label!r}, only {', '.join(tagger.labels.types)}")
-    return frozenset(wanted)
-
-
-def _run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.min_score <= 1:
         raise ValueError(f"--min-score must be in 0..1, got {arguments.min_score}")
-    tagger = Tagger.load(arguments.model, threads=arguments.threads)
-    labels = _label_filter(arguments.labels, tagger)
-    lines = read_lines(arguments.files or ["-"], sys.stdin.buffer)
-    # Someone typing wants each answer at once.
-    most_lines = 1 if not arguments.files and sys.stdin.isatty() else BATCH_LINES
-    return write_results(
-        tag_lines(tagger, lines, most_lines=most_lines),
-        lambda text, tagged: result_of(
-            text,
-            tagged,
-            unit=arguments.offset_unit,
-            labels=labels,
-            min_score=arguments.min_score,
-            with_text=arguments.with_text,
-        ),
+    if arguments.into in ("file", "confidence", arguments.field):
+        raise ValueError(f"--into must be a name that rows do not have yet, got {arguments.into!r}")
+    output = arguments.output
+    form = arguments.format or _form_of(output, arguments, kind, to_terminal=to_terminal)
+    if form == "text" and arguments.mask is None:
+        raise ValueError("--format text is masked text: it needs --mask")
+    if form == "color" and (arguments.mask is not None or output is not None):
+        raise ValueError("--format color is for standard output, and not for --mask")
+    if form == "parquet" and output is None:
+        raise ValueError("--format parquet needs --output FILE")
+    compression = compression_of(output) if output is not None and arguments.engine == "local" else ""
+    if form == "parquet" and compression:
+        raise ValueError(f"--output: Parquet is compressed inside, got {output}")
+    return Job(
+        model=str(arguments.model),
+        kind=kind,
+        form=form,
+        compression=compression,
+        field=arguments.field if kind in ("jsonl", "parquet") else "text",
+        labels=None if arguments.labels is None else tuple(arguments.labels),
+        min_score=arguments.min_score,
+        offset_unit=arguments.offset_unit,
+        mask=arguments.mask,
+        into=arguments.into,
+        confidence=arguments.confidence,
+        skip_errors=arguments.skip_errors,
     )
 
 
-def tag_lines(
-    tagger: Tagger, lines: Iterable[Line], *, most_lines: int = BATCH_LINES
-) -> Iterator[list[tuple[str, Tagged]]]:
-    """Tag lines batch by batch; lines before a bad one are still answered, then its error is raised."""
-    bad: list[TextError] = []
-
-    def good() -> Iterator[Line]:
-        try:
-            yield from lines
-        except TextError as error:
-            bad.append(error)
-
-    for batch in batches(good(), most_lines=most_lines, most_characters=BATCH_CHARACTERS):
-        texts = [line.text for line in batch]
-        yield list(zip(texts, tagger.tag_batch(texts), strict=True))
-    if bad:
-        raise bad[0]
+def _form_of(output: str | None, arguments: argparse.Namespace, kind: Kind, *, to_terminal: bool) -> Form:
+    masked_text = arguments.mask is not None and kind in ("text", "whole")
+    if output is None:
+        return "text" if masked_text else "color" if to_terminal and kind in ("text", "whole") else "jsonl"
+    if kind_of(output) == "parquet":
+        return "parquet"
+    return "text" if masked_text and kind_of(output) == "text" and arguments.engine == "local" else "jsonl"
 
 
-def write_results(tagged: Iterable[list[tuple[str, Tagged]]], render: Callable[[str, Tagged], dict[str, Any]]) -> int:
-    """Write one JSON object per line as UTF-8, whatever the locale; a reader that has seen enough is no error."""
-    out = sys.stdout.buffer
+def _run(arguments: argparse.Namespace) -> int:
+    paths = tuple(arguments.files or [STDIN])
+    check_files(paths)
+    kind: Kind = "whole" if arguments.whole else arguments.input_format or common_kind(paths)
+    if arguments.processes is not None and arguments.processes < 1:
+        raise ValueError(f"--processes must be at least 1, got {arguments.processes}")
+    if arguments.engine == "ray" and arguments.output is None:
+        raise ValueError("--engine ray needs --output FOLDER")
+    job = job_of(arguments, kind, to_terminal=sys.stdout.isatty())
+    inputs = Inputs(paths, kind, _standard_input(), field=job.field, live=arguments.output is None)
+    unit = "rows" if kind == "parquet" else "bytes"
+    total = None if STDIN in paths else sum(map(inputs.size, paths))
+    progress = Progress(sys.stderr, total=total, unit=unit)
     try:
-        for batch in tagged:
-            for text, one in batch:
-                out.write(json.dumps(render(text, one), ensure_ascii=False).encode() + b"\n")
-            out.flush()
+        if arguments.output is None:
+            return _to_standard_output(job, inputs, arguments.processes or available_cores(), progress)
+        tag = tag_with_ray if arguments.engine == "ray" else tag_to_file
+        done = tag(
+            job,
+            inputs,
+            Path(arguments.output),
+            processes=arguments.processes or (0 if arguments.engine == "ray" else available_cores()),
+            progress=progress,
+            restart=arguments.restart,
+        )
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename is None:
+            raise
+        raise BulkError(f"{error.filename or 'a file'}: {error.strerror}") from error
+    put_aside = f"; {done.bad} bad rows are in {arguments.output}.errors.jsonl" if done.bad else ""
+    print(f"{done.rows} rows in {arguments.output}{put_aside}", file=sys.stderr)
+    return 0
+
+
+def _to_standard_output(job: Job, inputs: Inputs, processes: int, progress: Progress) -> int:
+    def report(errors: bytes) -> None:
+        sys.stderr.write(errors.decode("utf-8"))
+
+    try:
+        tag_to_stream(job, inputs, sys.stdout.buffer, processes=processes, progress=progress, report=report)
     except BrokenPipeError:
-        # `onoma tag ... | head`: keep the interpreter from complaining again when it flushes at exit.
+        # `onoma tag ... | head`: a reader that has seen enough is no error, at exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="UTF-8 text, one text per line; - or none: standard input"
-    )
-    parser.add_argument(
-        "--model", default="models/student", metavar="FOLDER", help="model bundle (default: %(default)s)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="text, .jsonl, .parquet, or these as .gz, .xz, .zst; - or none: stdin")
+    add("-o", "--output", metavar="FILE", help="where to write, resumable: .jsonl, .parquet, .jsonl.gz ...")
+    default = Path(os.environ.get("ONOMA_MODELS", "models")) / "student"
+    add("--model", default=default, metavar="FOLDER", help="model bundle (default: ONOMA_MODELS/student, %(default)s)")
+    add("--input-format", choices=("text", "jsonl", "parquet"), help="what the files are, if not what their names say")
+    add("--whole", action="store_true", help="each file is one text, instead of each line")
+    add("--field", "--column", default="text", metavar="NAME", help="JSON key or Parquet column with the text (text)")
+    add("--format", choices=get_args(Form), help="what to write, if not what --output's name says")
+    add("--labels", type=names, metavar="A,B", help="only these labels, for example PER,LOC")
+    add("--min-score", type=float, default=0.0, metavar="P", help="leave out entities scored below P")
+    add(
         "--offset-unit",
         choices=get_args(OffsetUnit),
         default="codepoint",
         help="unit of start and end: codepoint (Python, Rust chars), utf16 (JavaScript, Java), utf8 (bytes)",
     )
-    parser.add_argument("--min-score", type=float, default=0.0, metavar="P", help="leave out entities scored below P")
-    parser.add_argument(
-        "--labels",
-        type=names,
-        metavar="A,B",
-        help="only these labels, for example PER,LOC",
-    )
-    parser.add_argument("--with-text", action="store_true", help="repeat each line's text in its result")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of one model run (default: all cores)")
+    add("--mask", metavar="TEMPLATE", help='replace entities in the text, for example by "[{label}]", and list none')
+    add("--into", default="entities", metavar="NAME", help="key or column for the entities (default: %(default)s)")
+    add("--confidence", action="store_true", help="add the probability that the row is tagged without error")
+    add("--skip-errors", action="store_true", help="put bad rows into OUTPUT.errors.jsonl (or on stderr) and go on")
+    add("--processes", type=int, metavar="N", help="processes, one thread each (default: one per core)")
+    add("--restart", action="store_true", help="throw away what an interrupted run has left")
+    add("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, --output is a folder (extra ray)")
 
 
 tag = Command(
     name="tag",
-    help="tag lines of text with a bundle, one JSON object per line",
+    help="tag text, JSON lines or Parquet with a bundle",
     description="""\
-Tag each line of the files, or of standard input, and write one JSON object per line:
+Tag each line of text files, each object of JSON lines or each row of Parquet files, in order and in constant memory:
 
-  $ echo 'Angela Merkel visited Siemens in München.' | onoma tag --model models/student
-  {"entities": [{"start": 0, "end": 13, "label": "PER", "text": "Angela Merkel", "score": 0.99}, ...], ...}
+  $ onoma tag reviews.jsonl --field body -o tagged.jsonl
+  $ echo 'Angela Merkel visited Siemens in München.' | onoma tag | cat
+  {"text":"Angela Merkel visited ...","entities":[{"start":0,"end":13,"label":"PER","text":"Angela Merkel",...}, ...]}
 
-start and end are half-open offsets into the line without its line break. confidence is the calibrated probability that
-the least certain sentence of the line is tagged without error. Input of any size streams through in constant memory.
-A line that is not UTF-8 or holds a NUL stops the run with exit status 1 and a message that names file and line; the
-lines before it are answered.""",
+start and end are half-open offsets into the text without its line break. With --output, a run that was interrupted is
+gone on with by the same command. A row that cannot be tagged stops the run with exit status 1 and a message that names
+file and line; the rows before it are written. docs/bulk.md has the rest.""",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -77,13 +77,14 @@ class Acceptor:
             listener.listen(BACKLOG)
             self._watch(listener)
 
-    def close(self) -> None:
-        """Take no more."""
+    async def close(self) -> None:
+        """Take no more; those taken have protocols when this returns."""
         self._shares.note(self._place, ABSENT)
         for listener in self._listeners:
             if (timer := self._waiting.pop(listener, None)) is not None:
                 timer.cancel()
             self._loop.remove_reader(listener)
+        await asyncio.gather(*self._entering)
 
     def note(self) -> None:
         """Tell the others how many connections there are, for some have been closed."""

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from onoma import __version__
 from onoma.tagger import Tagger
+from service.backend import Backend
 from service.docs_page import router as docs_router
 from service.errors import BadRequest, MethodNotAllowed, NotFound, ServiceError, error_response
 from service.hugging_face import router as hugging_face_router
@@ -40,13 +41,19 @@ _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 """FastAPI's own: it costs time in every request, its logs have what exceptions say, its spans the query string."""
 
 
-def create_app(settings: Settings | None = None, *, taggers: Mapping[str, Tagger] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    taggers: Mapping[str, Tagger] | None = None,
+    elsewhere: Mapping[str, Backend] | None = None,
+) -> FastAPI:
     """Build the app.
 
     :param settings: None reads them from the environment.
     :param taggers: "student" and maybe "teacher"; None loads the bundles of `settings.models` when the app starts.
+    :param elsewhere: models that other processes run, by name; they join the taggers.
     """
-    runtime = Runtime(settings if settings is not None else Settings())
+    runtime = Runtime(settings if settings is not None else Settings(), elsewhere=elsewhere)
     settings = runtime.settings
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file is not None else None
     open_paths = OPEN_PATHS if settings.metrics_need_key else OPEN_PATHS | {"/metrics"}

@@ -12,6 +12,7 @@ from service.backend import Backend
 from service.breaker import Breaker
 from service.budget import Budget
 from service.errors import (
+    ClientGone,
     DeadlineExceeded,
     InferenceFailed,
     ModelNotLoaded,
@@ -173,6 +174,8 @@ class Cascade:
             async with asyncio.timeout(left):
                 outcome = await self._backends["teacher"].run(texts, stages, deadline=began + left, bulk=bulk)
             ok = True
+        except ClientGone:
+            raise  # it says nothing about the teacher
         except Overloaded:
             outcome = "queue"
         except (TimeoutError, DeadlineExceeded):

@@ -19,7 +19,6 @@ from fastapi import FastAPI
 from onoma.errors import OnomaError
 from service.accepting import Acceptor, Shares
 from service.app import create_app
-from service.corking import CorkedProtocol
 from service.draining import DrainingServer
 from service.errors import NotReady
 from service.logs import configure
@@ -86,9 +85,6 @@ class ChildServer(DrainingServer):
         self._tasks = [asyncio.create_task(work) for work in (self._beat(), self._stay_checked())]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
-    def _protocol(self) -> asyncio.Protocol:
-        return CorkedProtocol(self.config, self.server_state, self.lifespan.state)
-
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second; True ends the server."""
         if self._acceptor is not None:
@@ -98,7 +94,7 @@ class ChildServer(DrainingServer):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn when no more connections are to be accepted; waits for the requests under way."""
         if self._acceptor is not None:
-            self._acceptor.close()
+            await self._acceptor.close()
         await super().shutdown(sockets)
 
     async def _beat(self) -> None:

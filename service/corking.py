@@ -12,6 +12,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _LARGE = 65_536  # bytes
+FIRST_SECONDS = 1.0
+"""How long a connection without a request may stay when the server stops."""
 
 
 class CorkedTransport:
@@ -48,8 +50,29 @@ class CorkedTransport:
 
 
 class CorkedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP on such a transport."""
+    """uvicorn's HTTP on such a transport; told to stop, it answers a request that is on its way on a new connection."""
+
+    _last = False  # whether the next request is the last of this connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop for a new connection."""
         super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the server stops: close, as soon as nothing is under way."""
+        if self.cycle is not None:
+            super().shutdown()
+            return
+        # uvicorn would close it at once, and what the client has sent would be lost.
+        self._last = True
+        self.loop.call_later(FIRST_SECONDS, self._close_unused)
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        super().on_headers_complete()
+        if self._last and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _close_unused(self) -> None:
+        if self.cycle is None:
+            self.transport.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
@@ -55,4 +58,32 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn when no more connections are to be accepted; waits for the requests under way."""
         self._health.close()
+        await self._accept_last(sockets or [])
         await super().shutdown(sockets)
+
+    async def _accept_last(self, sockets: list[socket.socket]) -> None:
+        """Accept the connections that wait, and no others.
+
+        The kernel resets those that wait when the socket is closed, although their clients have been told that they are
+        open and have sent their requests.
+        """
+        waiting = [connection for one in sockets for connection in _accepted(one)]
+        for server in self.servers:
+            server.close()
+        for one in sockets:
+            one.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        # What the loop itself has accepted uvicorn knows only a turn later; it does not close what it does not know.
+        await asyncio.sleep(0)
+
+    def _protocol(self) -> CorkedProtocol:
+        return CorkedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait at a socket that does not block."""
+    with contextlib.suppress(BlockingIOError):  # there are none, or another process was faster
+        while True:
+            yield listener.accept()[0]

@@ -23,7 +23,7 @@ class Generation:
     def __init__(self, backends: Mapping[str, Backend], cascade: Cascade) -> None:
         self.backends = backends
         self.labels = tuple(
-            dict.fromkeys(label for backend in backends.values() for label in backend.tagger.labels.types)
+            dict.fromkeys(label for backend in backends.values() for label in backend.labels.types)
         )
         self._cascade = cascade
         self._users = 0

@@ -80,7 +80,7 @@ class Health:
         backends = [one for name, one in generation.backends.items() if names is None or name in names]
         # Not from the cache: a dead worker stays dead.
         for backend in backends:
-            if not backend.engine.alive:
+            if not backend.alive:
                 return f"a worker of the {backend.name} is dead"
         outcomes = self._outcomes
         with generation:

@@ -15,6 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import Unauthorized
+from service.page import page_wanted
 
 LOG = logging.getLogger("onoma.service")
 
@@ -114,6 +115,8 @@ def _stamp(path: Path) -> Stamp:
 class KeyGuard:
     """Refuses requests without a known key, before anything of their body is read.
 
+    The page for people needs none, it says nothing of this server; it asks for a key and sends it with what it asks.
+
     :param open_paths: paths that need none, besides those under OPEN_PREFIX.
     """
 
@@ -127,7 +130,9 @@ class KeyGuard:
 
         :raises Unauthorized: if it has no known key.
         """
-        if scope["type"] == "http" and not (self._is_open(scope["path"]) or self._admits(scope["headers"])):
+        if scope["type"] == "http" and not (
+            self._is_open(scope["path"]) or self._admits(scope["headers"]) or page_wanted(scope)
+        ):
             raise Unauthorized
         await self._app(scope, receive, send)
 
@@ -154,13 +159,16 @@ def with_keys(schema: dict[str, Any], *, open_paths: Iterable[str]) -> dict[str,
     }
     schema["security"] = [{"bearer": []}, {"header": []}]
     refused = {
-        "description": "no API key, or a wrong one",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}},
+        form: {
+            "description": "no API key, or a wrong one",
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{form}"}}},
+        }
+        for form in ("ErrorResponse", "ProtocolError")
     }
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             if path in open_paths or path.startswith(OPEN_PREFIX):
                 operation["security"] = []
             else:
-                operation["responses"]["401"] = refused
+                operation["responses"]["401"] = refused["ProtocolError" if path.startswith("/v2") else "ErrorResponse"]
     return schema

@@ -32,6 +32,12 @@ class BrokenOff(Exception):
     """An answer ended in the middle: whatever serves the app closes the connection."""
 
 
+def request_id_of(scope: Scope) -> str:
+    """The `x-request-id` of a request if it is a sane one, else a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode("ascii") if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 class RequestContext:
     """Gives each request an id, answers errors nobody caught, and measures every answer.
 
@@ -50,8 +56,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given.decode("ascii") if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = request_id_of(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         token = REQUEST_ID.set(request_id)
         began = time.monotonic()

@@ -77,8 +77,8 @@ async def models(request: Request) -> ModelsOut:
 
 
 def _described(backend: Backend) -> ModelOut:
-    manifest = backend.tagger.manifest
-    labels = list(backend.tagger.labels.types)
+    manifest = backend.manifest
+    labels = list(backend.labels.types)
     if manifest is None:
         return ModelOut(name=backend.name, labels=labels)
     return ModelOut(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from onoma.errors import BundleError
-from service.backend import Backend
+from service.backend import Backend, LocalBackend
 from service.errors import ReloadFailed
 from service.registry import STUDENT, check_there, load_taggers
 
@@ -94,7 +94,8 @@ class Reloads:
     async def _read(self, name: str | None) -> dict[str, Backend]:
         """The models as they are in the folder now, warmed up where they are new."""
         runtime = self._runtime
-        present = {loaded: backend.tagger for loaded, backend in runtime.backends.items()}
+        backends = runtime.backends.items()
+        present = {loaded: backend.tagger for loaded, backend in backends if isinstance(backend, LocalBackend)}
         try:
             taggers = await runtime.in_pool(lambda: load_taggers(runtime.settings, present=present, only=name))
             return await runtime.prepare(taggers)

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from onoma import __version__
 from service.ner import ner as answer_ner
+from service.page import VARY, page_answer, page_wanted
 from service.runtime import Runtime
 from service.schemas import AliveOut, ErrorResponse, IndexOut, NerRequest, NerResponse, ReadyOut
 
@@ -76,9 +77,12 @@ async def metrics(request: Request) -> Response:
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", response_model=IndexOut, summary="What runs here")
-async def index(request: Request) -> JSONResponse:
-    """Name, version, models, labels, and where the documentation is."""
+async def index(request: Request) -> Response:
+    """Name, version, models, labels, and where the documentation is. A browser gets a page for people."""
+    if page_wanted(request.scope):
+        return page_answer()
     runtime = runtime_of(request)
     return JSONResponse(
         {
@@ -87,5 +91,6 @@ async def index(request: Request) -> JSONResponse:
             "models": {name: runtime.description(backend) for name, backend in runtime.backends.items()},
             "labels": list(runtime.labels),
             "docs": "/docs",
-        }
+        },
+        headers=VARY,
     )

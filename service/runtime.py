@@ -13,7 +13,7 @@ import numpy as np
 from onoma.errors import BundleError
 from onoma.model import available_cores
 from onoma.tagger import Tagger
-from service.backend import Backend
+from service.backend import Backend, LocalBackend
 from service.batching import Engine
 from service.breaker import Breaker
 from service.budget import Budget
@@ -21,10 +21,10 @@ from service.cascade import Cascade
 from service.generation import Generation
 from service.health import Health
 from service.metrics import Metrics
-from service.registry import STUDENT, TEACHER, load_taggers
+from service.registry import STUDENT, TEACHER, in_order, load_taggers
 from service.reloads import Change, Reloads
 from service.settings import Settings
-from service.siblings import Siblings
+from service.siblings import Together
 from service.warming import INLINE_SECONDS, Speed, warm_up
 
 LOG = logging.getLogger("onoma.service")
@@ -39,10 +39,14 @@ def _try_out(tagger: Tagger, batch_tokens: int) -> Speed:
 
 
 class Runtime:
-    """The parts of one app, wired together; `start` fills it with models."""
+    """The parts of one app, wired together; `start` fills it with models.
 
-    def __init__(self, settings: Settings) -> None:
+    :param elsewhere: models that other processes run, by name.
+    """
+
+    def __init__(self, settings: Settings, *, elsewhere: Mapping[str, Backend] | None = None) -> None:
         self.settings = settings
+        self._elsewhere = elsewhere or {}
         self.metrics = Metrics()
         self.health = Health(
             seconds=settings.ready_seconds, cache_seconds=settings.ready_cache_seconds, metrics=self.metrics
@@ -51,7 +55,7 @@ class Runtime:
         self.metrics.watch_requests(lambda: self.in_flight)
         # More threads than cores: a short text must not stand in line behind whole books.
         self.pool = ThreadPoolExecutor(max_workers=max(8, 2 * available_cores()), thread_name_prefix="onoma-cpu")
-        self.siblings: Siblings | None = None
+        self.siblings: Together | None = None
         self.supervised = False
         """Whether this is one of several processes, whose parent passes SIGHUP on to all of them."""
         self.reloads = Reloads(self)
@@ -93,20 +97,21 @@ class Runtime:
             budget=self._budget,
             breaker=self._breaker,
             metrics=self.metrics,
-            wait_seconds=lambda: backends[TEACHER].engine.wait_seconds,
+            wait_seconds=lambda: backends[TEACHER].wait_seconds,
         )
 
     async def start(self, taggers: Mapping[str, Tagger] | None) -> None:
         """Load (unless given), warm up, start the queues; ready from then on."""
         loaded = taggers if taggers is not None else await self.in_pool(lambda: load_taggers(self.settings))
-        self.swap(await self.prepare(loaded))
+        backends = {**await self.prepare(loaded), **self._elsewhere}
+        self.swap({name: backends[name] for name in in_order(backends)})
 
     async def prepare(self, taggers: Mapping[str, Tagger]) -> dict[str, Backend]:
         """Backends of taggers, whose engines are still to be started; what works already is taken over."""
-        backends = {}
+        backends: dict[str, Backend] = {}
         for name, tagger in taggers.items():
             kept = self.backends.get(name)
-            same = kept is not None and kept.tagger is tagger and kept.engine.alive
+            same = isinstance(kept, LocalBackend) and kept.tagger is tagger and kept.alive
             backends[name] = kept if kept is not None and same else await self._backend(name, tagger)
         return backends
 
@@ -118,7 +123,7 @@ class Runtime:
         if not (fresh or gone):
             return Change((), ())
         for backend in fresh:
-            backend.engine.start()
+            backend.start()
             self._describe(backend)
         for name in gone:
             self.metrics.forget(name)
@@ -139,7 +144,7 @@ class Runtime:
         needed = {id(backend) for one in others for backend in one.backends.values()}
         for backend in old.backends.values():
             if id(backend) not in needed:
-                await self.in_pool(backend.engine.close)
+                await self.in_pool(backend.close)
         self._living.remove(old)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -148,7 +153,7 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _backend(self, name: str, tagger: Tagger) -> Backend:
+    async def _backend(self, name: str, tagger: Tagger) -> LocalBackend:
         try:
             speed = await self.in_pool(lambda: _try_out(tagger, self.settings.batch_tokens))
         except Exception as error:  # onnxruntime's errors share no base class
@@ -168,26 +173,26 @@ class Runtime:
             rate=speed.rate,
             observer=self.metrics,
         )
-        return Backend(name, tagger, engine, self.pool, self.metrics)
+        return LocalBackend(name, tagger, engine, self.pool, self.metrics)
 
     def _threshold(self, backends: Mapping[str, Backend]) -> float:
         if self.settings.fallback_threshold is not None:
             return self.settings.fallback_threshold
         student = backends.get(STUDENT)
-        return 0.0 if student is None else student.tagger.calibration.fallback_threshold
+        return student.tagger.calibration.fallback_threshold if isinstance(student, LocalBackend) else 0.0
 
     async def in_pool(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     def _describe(self, backend: Backend) -> None:
-        self.metrics.watch_queue(backend.name, lambda: backend.engine.queued)
+        self.metrics.watch_queue(backend.name, lambda: backend.queued)
         self.metrics.model.labels(model=backend.name).info(self.description(backend))
 
     @staticmethod
     def description(backend: Backend) -> dict[str, str]:
         """A model in a few words."""
-        manifest = backend.tagger.manifest
+        manifest = backend.manifest
         if manifest is None:
             return {"name": backend.name}
         return {
@@ -205,5 +210,5 @@ class Runtime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         loop = asyncio.get_running_loop()
         for backend in {id(one): one for living in self._living for one in living.backends.values()}.values():
-            await loop.run_in_executor(None, backend.engine.close)
+            await loop.run_in_executor(None, backend.close)
         self.pool.shutdown(wait=False, cancel_futures=True)

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import socket
+from typing import Protocol
 
 from prometheus_client import Metric
 
@@ -22,6 +23,14 @@ LOG = logging.getLogger("onoma.service")
 SECRET_BYTES = 32
 ASK_SECONDS = 0.5
 """How long a scrape waits for a process before it goes without."""
+
+
+class Together(Protocol):
+    """All processes of one server."""
+
+    async def render(self) -> bytes:
+        """The metrics of all that answer, in Prometheus' text format."""
+        ...
 
 
 class Siblings:

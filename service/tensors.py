@@ -131,7 +131,7 @@ def versions_of(generation: Generation, name: str) -> list[str]:
     """
     generation.check_loaded()
     check_there(name, (AUTO, *generation.backends))
-    manifest = generation.backends[STUDENT if name == AUTO else name].tagger.manifest
+    manifest = generation.backends[STUDENT if name == AUTO else name].manifest
     return [_VERSION] if manifest is None else [_VERSION, manifest.created]
 
 

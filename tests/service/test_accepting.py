@@ -97,7 +97,7 @@ def test_whoever_is_ahead_takes_all_the_same_when_nobody_else_does() -> None:
             alone = acceptor(listener, b"a", held, own, 0)
             alone.open()
             assert await names(listener, 12) == [b"a"] * 12
-            alone.close()
+            await alone.close()
 
     asyncio.run(story())
 
@@ -115,7 +115,7 @@ def test_two_share_a_burst() -> None:
             said = Counter(await names(listener, 40))
             assert abs(said[b"a"] - said[b"b"]) <= 4 and said.total() == 40
             for one in pair:
-                one.close()
+                await one.close()
 
     asyncio.run(story())
 
@@ -136,7 +136,7 @@ def test_no_descriptor_left_is_not_the_end(monkeypatch: pytest.MonkeyPatch, capl
             alone = acceptor(listener, b"a", Counter(), shares(0), 0)
             alone.open()
             assert await names(listener, 3) == [b"a"] * 3
-            alone.close()
+            await alone.close()
 
     monkeypatch.setattr(accepting, "_FAILED_SECONDS", 0.01)
     asyncio.run(story())

@@ -140,7 +140,10 @@ def test_openapi_says_where_keys_go(guarded: Served) -> None:
             "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         }
         assert schema["security"] == [{"bearer": []}, {"header": []}]
-        assert "401" in schema["paths"]["/ner"]["post"]["responses"]
+        for path, form in (("/ner", "ErrorResponse"), ("/v2/models/{model}/infer", "ProtocolError")):
+            content = schema["paths"][path]["post"]["responses"]["401"]["content"]["application/json"]
+            assert content["schema"]["$ref"].rpartition("/")[2] == form
+            assert form in schema["components"]["schemas"]
         health = schema["paths"]["/healthz"]["get"]
         assert health["security"] == [] and "401" not in health["responses"]
 
