@@ -17,7 +17,7 @@ from types import FrameType
 from fastapi import FastAPI
 
 from onoma.errors import OnomaError
-from service.accepting import Acceptor, Shares
+from service.accepting import Shares
 from service.app import create_app
 from service.draining import DrainingServer
 from service.errors import NotReady
@@ -54,11 +54,9 @@ class Seat:
 class ChildServer(DrainingServer):
     """A server that tells its parent every second that its event loop turns, and stops when there is no parent."""
 
-    def __init__(self, app: FastAPI, *, seat: Seat, siblings: Siblings, report: Connection) -> None:
-        super().__init__(app)
-        self._seat = seat
+    def __init__(self, app: FastAPI, *, shares: Shares, place: int, siblings: Siblings, report: Connection) -> None:
+        super().__init__(app, shares=shares, place=place)
         self._siblings = siblings
-        self._acceptor: Acceptor | None = None
         self._report = report
         self._signalled = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,30 +70,10 @@ class ChildServer(DrainingServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn: load the models and begin to listen."""
-        await super().startup([])  # of the connections, only their acceptance is not uvicorn's
+        await super().startup(sockets)
         await self._siblings.listen()
-        self._acceptor = Acceptor(
-            sockets or [],
-            protocol=self._protocol,
-            connections=lambda: len(self.server_state.connections),
-            shares=self._seat.shares,
-            place=self._seat.place,
-        )
-        self._acceptor.open()
         self._tasks = [asyncio.create_task(work) for work in (self._beat(), self._stay_checked())]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn ten times a second; True ends the server."""
-        if self._acceptor is not None:
-            self._acceptor.note()
-        return await super().on_tick(counter)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn when no more connections are to be accepted; waits for the requests under way."""
-        if self._acceptor is not None:
-            await self._acceptor.close()
-        await super().shutdown(sockets)
 
     async def _beat(self) -> None:
         os.set_blocking(self._report.fileno(), False)
@@ -145,7 +123,7 @@ def build(seat: Seat, report: Connection) -> ChildServer:
     runtime.supervised = True
     runtime.metrics.processes_configured.set(count)
     runtime.siblings = siblings = Siblings(secret=seat.secret, place=seat.place, count=count, metrics=runtime.metrics)
-    return ChildServer(app, seat=seat, siblings=siblings, report=report)
+    return ChildServer(app, shares=seat.shares, place=seat.place, siblings=siblings, report=report)
 
 
 def _numbered(place: int) -> Callable[[logging.LogRecord], bool]:

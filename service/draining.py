@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from service.accepting import Acceptor, Shares
 from service.corking import CorkedProtocol
 from service.health import Health
 from service.runtime import Runtime
 
 
 class DrainingServer(uvicorn.Server):
-    """Turns /readyz to 503 at the first SIGTERM and stops `drain_seconds` later; a second signal stops at once."""
+    """Turns /readyz to 503 at the first SIGTERM and stops `drain_seconds` later; a second signal stops at once.
 
-    def __init__(self, app: FastAPI) -> None:
+    :param shares: of the connections, where several processes share the sockets; `place` is this one's.
+    """
+
+    def __init__(self, app: FastAPI, *, shares: Shares | None = None, place: int = 0) -> None:
         runtime: Runtime = app.state.runtime
         settings = runtime.settings
         super().__init__(
@@ -38,6 +39,9 @@ class DrainingServer(uvicorn.Server):
         self._drain_seconds = settings.drain_seconds
         self._signal: tuple[int, FrameType | None] | None = None
         self._stop_at = float("inf")
+        self._shares, self._place = shares, place
+        self.acceptor: Acceptor | None = None
+        """None until it listens."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn for SIGTERM and SIGINT."""
@@ -53,37 +57,28 @@ class DrainingServer(uvicorn.Server):
         if self._signal is not None and time.monotonic() >= self._stop_at:
             self._stop_at = float("inf")
             super().handle_exit(*self._signal)
+        if self.acceptor is not None:
+            self.acceptor.note()
         return await super().on_tick(counter)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn: load the models and begin to listen.
+
+        :param sockets: bound ones.
+        """
+        await super().startup([])  # of the connections, only their acceptance is not uvicorn's
+        self.acceptor = Acceptor(
+            sockets or [],
+            protocol=lambda: CorkedProtocol(self.config, self.server_state, self.lifespan.state),
+            connections=lambda: len(self.server_state.connections),
+            shares=self._shares,
+            place=self._place,
+        )
+        self.acceptor.open()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn when no more connections are to be accepted; waits for the requests under way."""
         self._health.close()
-        await self._accept_last(sockets or [])
+        if self.acceptor is not None:
+            await self.acceptor.close()
         await super().shutdown(sockets)
-
-    async def _accept_last(self, sockets: list[socket.socket]) -> None:
-        """Accept the connections that wait, and no others.
-
-        The kernel resets those that wait when the socket is closed, although their clients have been told that they are
-        open and have sent their requests.
-        """
-        waiting = [connection for one in sockets for connection in _accepted(one)]
-        for server in self.servers:
-            server.close()
-        for one in sockets:
-            one.close()
-        loop = asyncio.get_running_loop()
-        for connection in waiting:
-            await loop.connect_accepted_socket(self._protocol, connection)
-        # What the loop itself has accepted uvicorn knows only a turn later; it does not close what it does not know.
-        await asyncio.sleep(0)
-
-    def _protocol(self) -> CorkedProtocol:
-        return CorkedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-
-def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """The connections that wait at a socket that does not block."""
-    with contextlib.suppress(BlockingIOError):  # there are none, or another process was faster
-        while True:
-            yield listener.accept()[0]

@@ -26,7 +26,7 @@ def listening(app: FastAPI) -> Iterator[tuple[int, DrainingServer]]:
         thread.start()
         try:
             until = time.monotonic() + 10
-            while not server.started:
+            while server.acceptor is None:
                 assert thread.is_alive() and time.monotonic() < until, "the server did not start"
                 time.sleep(0.005)
             yield bound.getsockname()[1], server

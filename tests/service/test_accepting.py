@@ -102,6 +102,46 @@ def test_whoever_is_ahead_takes_all_the_same_when_nobody_else_does() -> None:
     asyncio.run(story())
 
 
+def test_one_turn_takes_many() -> None:
+    """A turn may run the model: of clients that open a connection for each request, none waits for a turn each."""
+
+    async def story() -> None:
+        with listening() as listener:
+            held: Counter[bytes] = Counter()
+            alone = Acceptor(
+                [listener], protocol=lambda: Counting(b"a", held), connections=lambda: held.total(), shares=None
+            )
+            alone.open()
+            with ExitStack() as stack:
+                for _ in range(50):
+                    stack.enter_context(socket.create_connection(listener.getsockname()))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)
+                assert held.total() == 50
+            await alone.close()
+
+    asyncio.run(story())
+
+
+def test_what_waits_is_taken_at_the_end() -> None:
+    async def story() -> None:
+        with listening() as listener:
+            held: Counter[bytes] = Counter()
+            alone = acceptor(listener, b"a", held, shares(0, 0), 0)
+            alone.open()
+            address = listener.getsockname()
+            with ExitStack() as stack:
+                for _ in range(9):  # no turn comes in between
+                    stack.enter_context(socket.create_connection(address))
+                await alone.close()
+                assert held.total() == 9
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+
+    asyncio.run(story())
+
+
 def test_two_share_a_burst() -> None:
     async def story() -> None:
         with listening() as listener, listener.dup() as other:

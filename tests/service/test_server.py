@@ -108,7 +108,7 @@ def test_the_first_signal_drains(drain_seconds: float, stops_at_once: bool) -> N
 def test_a_child_takes_a_signal_that_comes_twice_at_once_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the terminal or systemd, and from the parent who got it too."""
     app = create_app(Settings(drain_seconds=60), taggers={"student": make_tagger()})
-    server = ChildServer(app, seat=None, siblings=None, report=None)  # type: ignore[arg-type]
+    server = ChildServer(app, shares=None, place=0, siblings=None, report=None)  # type: ignore[arg-type]
     now = time.monotonic()
     monkeypatch.setattr("service.child.time.monotonic", lambda: now)
     server.handle_exit(signal.SIGINT, None)
