@@ -7,6 +7,7 @@ as long as everything else that HTTP costs a short request.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -52,11 +53,19 @@ class CorkedTransport:
 class CorkedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP on such a transport; told to stop, it answers a request that is on its way on a new connection."""
 
+    lost: Callable[[], None] | None = None
+    """Called when the connection is over."""
     _last = False  # whether the next request is the last of this connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop for a new connection."""
         super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop when the connection is over."""
+        super().connection_lost(exc)
+        if self.lost is not None:
+            self.lost()
 
     def shutdown(self) -> None:
         """Called by uvicorn when the server stops: close, as soon as nothing is under way."""

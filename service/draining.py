@@ -57,8 +57,6 @@ class DrainingServer(uvicorn.Server):
         if self._signal is not None and time.monotonic() >= self._stop_at:
             self._stop_at = float("inf")
             super().handle_exit(*self._signal)
-        if self.acceptor is not None:
-            self.acceptor.note()
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -69,12 +67,18 @@ class DrainingServer(uvicorn.Server):
         await super().startup([])  # of the connections, only their acceptance is not uvicorn's
         self.acceptor = Acceptor(
             sockets or [],
-            protocol=lambda: CorkedProtocol(self.config, self.server_state, self.lifespan.state),
+            protocol=self._protocol,
             connections=lambda: len(self.server_state.connections),
             shares=self._shares,
             place=self._place,
         )
         self.acceptor.open()
+
+    def _protocol(self) -> CorkedProtocol:
+        protocol = CorkedProtocol(self.config, self.server_state, self.lifespan.state)
+        if self.acceptor is not None:
+            protocol.lost = self.acceptor.note
+        return protocol
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn when no more connections are to be accepted; waits for the requests under way."""
