@@ -65,14 +65,15 @@ class DrainingServer(uvicorn.Server):
         :param sockets: bound ones.
         """
         await super().startup([])  # of the connections, only their acceptance is not uvicorn's
-        self.acceptor = Acceptor(
+        acceptor = Acceptor(
             sockets or [],
             protocol=self._protocol,
             connections=lambda: len(self.server_state.connections),
             shares=self._shares,
             place=self._place,
         )
-        self.acceptor.open()
+        acceptor.open()
+        self.acceptor = acceptor
 
     def _protocol(self) -> CorkedProtocol:
         protocol = CorkedProtocol(self.config, self.server_state, self.lifespan.state)
