@@ -57,7 +57,7 @@ audit: .stamp-serve .stamp-audit ## known vulnerabilities of what serves, then o
 	$(AUDIT) --requirement constraints.txt
 
 test-ray: .stamp-test ## the tests that need a local Ray: the contract on two replicas, killed ones, autoscaling (some minutes)
-	.venv-test/bin/python -m pytest --numprocesses 0 -m ray $(PYTEST_ARGS) tests/ray tests/onoma/bulk
+	.venv-test/bin/python -m pytest --numprocesses 0 -m ray $(PYTEST_ARGS) tests/ray tests/onoma/bulk tests/distill/test_cluster.py tests/docker/test_deploy.py
 
 test-page: .stamp-page ## the page at / in a real Chromium (Debian's, or CHROMIUM=path)
 	.venv-test/bin/python -m pytest --numprocesses 0 -m browser $(PYTEST_ARGS) tests/browser

@@ -19,6 +19,18 @@ settings.register_profile(
 settings.load_profile("onoma")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Ray only where it is asked for: gRPC's threads read the environment, which pytest changes for every test."""
+    return True if collection_path.name == "ray" and "ray" not in str(config.option.markexpr) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "ray" not in str(config.option.markexpr):
+        heavy = [item for item in items if item.get_closest_marker("ray") is not None]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
+
 @pytest.fixture(scope="session", params=sorted(FAMILIES))
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     """A tiny tokenizer of each family."""

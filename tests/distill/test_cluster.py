@@ -90,6 +90,7 @@ def all_of(source: TargetSource, data: Packed = DATA) -> list[Targets]:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_two_workers_write_the_serial_engines_files(tmp_path: Path) -> None:
     """In a Ray of its own, which is gone afterwards."""
     ray = pytest.importorskip("ray")

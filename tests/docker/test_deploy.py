@@ -190,6 +190,7 @@ def test_the_service_on_kubernetes_is_not_that_on_ray() -> None:
     assert all(labels["app.kubernetes.io/component"] != component for labels in ray_pods) and component
 
 
+@pytest.mark.ray
 def test_ray_serve_takes_the_configuration() -> None:
     spec = only("RayService")["spec"]
     (application,) = yaml.safe_load(spec["serveConfigV2"])["applications"]

@@ -21,13 +21,11 @@ from shared_tests import MODULES
 pytest.register_assert_rewrite(*MODULES)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    heavy = [item for item in items if item.get_closest_marker("ray") is not None]
-    if "ray" not in str(config.option.markexpr):
-        config.hook.pytest_deselected(items=heavy)
-        items[:] = [item for item in items if item.get_closest_marker("ray") is None]
-    elif find_spec("ray") is None:
-        for item in heavy:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    own = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in own:
+        item.add_marker("ray")
+        if find_spec("ray") is None:
             item.add_marker(pytest.mark.skip(reason="needs the extra `ray`"))
 
 
