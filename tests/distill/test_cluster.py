@@ -158,6 +158,7 @@ def test_each_actor_takes_a_gpu_where_there_are_some(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_ray_finishes_what_the_serial_engine_began(cluster: None, tmp_path: Path) -> None:
     serial(tmp_path / "whole", toy(tmp_path / "here"))
     with pytest.raises(RuntimeError, match="the teacher broke"):
@@ -171,6 +172,7 @@ def test_ray_finishes_what_the_serial_engine_began(cluster: None, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_the_serial_engine_finishes_what_ray_began(cluster: None, tmp_path: Path) -> None:
     serial(tmp_path / "whole", toy(tmp_path / "here"))
     with pytest.raises(Exception, match="the teacher broke"):
