@@ -13,15 +13,15 @@ from tokenizers import Encoding, Tokenizer
 from onoma.bundle import TokenizerFacts
 from onoma.characters import EXTENDS, KEPT, MARK, SILENT, SOLID, SPACE, WORD, Characters
 from onoma.literal import Literal
-from onoma.ordinary import ordinary_pieces
+from onoma.ordinary import ordinary_word
 from onoma.windows import Window, segments, windows
+from onoma.word_cache import Cut, WordCache, keeps_words_apart
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 WORD_MARKS = ("▁", "Ġ")  # what a space becomes before a word, in SentencePiece and in byte-level tokenizers
 
-_FEW = 128  # pieces; for more, arrays are as fast
 _ONE_BY_ONE = 8  # sentences
 
 
@@ -74,6 +74,7 @@ class Encoder:
         tokenizer.encode_special_tokens = True
         self._literal = Literal(tokenizer)
         self._tokenizer = tokenizer
+        self._words = WordCache(self._learn) if keeps_words_apart(tokenizer) else None
         self._marks = [mark for name in WORD_MARKS if (mark := tokenizer.token_to_id(name)) is not None]
         self.facts = facts
         self.limit = limit
@@ -92,13 +93,48 @@ class Encoder:
             for number, text in enumerate(texts)
             for low, high in segments(text)
         ]
+        found: dict[int, Segment] = {}  # by the number of its cut; without pieces there is none
+        left: Sequence[int] = range(len(cuts))
+        if self._words is not None:
+            left = self._remembered(self._words, texts, cuts, found)
+        if left:
+            own = [cuts[at] for at in left]
+            encodings = self._encodings([self._literal(texts[number][low:high]) for number, low, high in own])
+            for at, segment in self._segments(texts, own, encodings):
+                found[left[at]] = segment
         built: list[list[Segment]] = [[] for _ in texts]
-        if cuts:
-            encodings = self._encodings([self._literal(texts[number][low:high]) for number, low, high in cuts])
-            found = self._few(texts, cuts, encodings) or self._segments(texts, cuts, encodings)
-            for number, segment in found:
-                built[number].append(segment)
+        for at, (number, _, _) in enumerate(cuts):
+            if at in found:
+                built[number].append(found[at])
         return [Encoded(text, tuple(own)) for text, own in zip(texts, built, strict=True)]
+
+    def _remembered(
+        self, words: WordCache, texts: Sequence[str], cuts: Sequence[Cut], found: dict[int, Segment]
+    ) -> list[int]:
+        """Fill in the segments whose words are remembered; which cuts are left."""
+        (ids, starts, ends, continues), edges, left = words.look_up(texts, cuts)
+        same_word = continues.astype(np.bool_)
+        for at, (first, last) in enumerate(pairwise(edges)):
+            if first < last:
+                found[at] = Segment(
+                    ids=ids[first:last],
+                    starts=starts[first:last],
+                    ends=ends[first:last],
+                    continues=same_word[first:last],
+                    windows=tuple(windows(last - first, self.limit, self.overlap)),
+                )
+        return left
+
+    def _learn(self, words: Sequence[str]) -> list[Ints]:
+        """Ids, starts, ends and continues (4, T) of the pieces of each word, as of a text of its own."""
+        encodings = self._encodings([self._literal(word) for word in words])
+        learned = list(map(ordinary_word, words, encodings))
+        left = [at for at, own in enumerate(learned) if own is None]
+        if left:
+            cuts = [(at, 0, len(words[at])) for at in left]
+            for place, own in self._segments(words, cuts, [encodings[at] for at in left]):
+                learned[left[place]] = np.stack([own.ids, own.starts, own.ends, own.continues])
+        return [np.empty((4, 0), dtype=np.int64) if own is None else own for own in learned]
 
     def _encodings(self, sentences: Sequence[str]) -> Sequence[Encoding]:
         # A batch goes to threads of its own, whose waking takes longer than the tokenizer for a few sentences.
@@ -107,31 +143,10 @@ class Encoder:
         together: list[Encoding] = self._tokenizer.encode_batch(sentences, add_special_tokens=False)
         return together
 
-    def _few(
-        self, texts: Sequence[str], cuts: Sequence[tuple[int, int, int]], encodings: Sequence[Encoding]
-    ) -> list[tuple[int, Segment]] | None:
-        """As `_segments`, sooner for a few pieces of ordinary text; None for others."""
-        if sum(map(len, encodings)) > _FEW:
-            return None
-        found = []
-        for (number, low, high), encoding in zip(cuts, encodings, strict=True):
-            if (pieces := ordinary_pieces(texts[number], low, high, encoding)) is None:
-                return None
-            ids, starts, ends, continues = pieces
-            segment = Segment(
-                ids=np.array(ids, dtype=np.int64),
-                starts=np.array(starts, dtype=np.int64),
-                ends=np.array(ends, dtype=np.int64),
-                continues=np.array(continues, dtype=np.bool_),
-                windows=tuple(windows(len(ids), self.limit, self.overlap)),
-            )
-            found.append((number, segment))
-        return found
-
     def _segments(
-        self, texts: Sequence[str], cuts: Sequence[tuple[int, int, int]], encodings: Sequence[Encoding]
+        self, texts: Sequence[str], cuts: Sequence[Cut], encodings: Sequence[Encoding]
     ) -> Iterator[tuple[int, Segment]]:
-        """The segments that have pieces, each with the number of its text.
+        """The segments that have pieces, each with the place of its cut.
 
         All are made together, at positions in one array that holds every text.
 
@@ -173,7 +188,7 @@ class Encoder:
                 continues=continues[first:last],
                 windows=tuple(windows(last - first, self.limit, self.overlap)),
             )
-            yield number, segment
+            yield at, segment
 
 
 def _cover(

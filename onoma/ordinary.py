@@ -1,7 +1,7 @@
-"""Ordinary text: the pieces of a sentence in which nothing needs care, found without arrays.
+"""Ordinary words: those in which nothing needs care, so that their pieces are found without arrays.
 
-For a sentence alone the arrays of `encoding` cost several times as much as the tokenizer. They are there for what
-normalizers compose and drop, for marks, joiners and invisible characters; most sentences have none of that.
+For a word the arrays of `encoding` cost ten times as much as the tokenizer. They are there for what normalizers compose
+and drop, for marks, joiners and invisible characters; most words have none of that.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from threading import Lock
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from onoma.characters import EXTENDS, MARK, SILENT, WORD, bits
-
-Pieces = tuple[list[int], list[int], list[int], list[bool]]
-"""Ids, starts, ends, and which pieces continue the word of the piece before."""
+from onoma.characters import EXTENDS, MARK, SILENT, SPACE, WORD, bits
 
 
 class _Alphabet:
-    """The ordinary characters that texts had so far, and those of them that words are made of."""
+    """The ordinary characters that words had so far, and those of them that continue a word."""
 
     def __init__(self) -> None:
         self.ordinary: set[str] = set()
@@ -26,12 +25,12 @@ class _Alphabet:
         self._lock = Lock()
 
     def holds(self, characters: set[str]) -> bool:
-        """Whether all are ordinary: neither marks nor joiners, nor controls or invisible formats but white space."""
+        """Whether all are ordinary: neither marks nor joiners, nor white space, controls or invisible formats."""
         return characters <= self.ordinary or self._learn(characters - self.ordinary)
 
     def _learn(self, characters: Iterable[str]) -> bool:
         known = {char: bits(char) for char in characters}
-        ordinary = {char for char, has in known.items() if not has & (MARK | EXTENDS | SILENT)}
+        ordinary = {char for char, has in known.items() if not has & (MARK | EXTENDS | SILENT | SPACE)}
         with self._lock:
             self.words |= {char for char in ordinary if known[char] & WORD}
             self.ordinary |= ordinary
@@ -41,37 +40,22 @@ class _Alphabet:
 _ALPHABET = _Alphabet()
 
 
-def ordinary_pieces(text: str, low: int, high: int, encoding: Encoding) -> Pieces | None:
-    """The pieces of the segment low..high of a text; None if it needs more care.
-
-    :param encoding: of the segment alone.
-    """
-    if not _ALPHABET.holds(set(text[low:high])):
+def ordinary_word(word: str, encoding: Encoding) -> NDArray[np.int64] | None:
+    """Ids, starts, ends and continues (4, T) of the pieces of a word; None if it needs more care."""
+    if not _ALPHABET.holds(set(word)):
         return None
-    words = _ALPHABET.words
+    letters = _ALPHABET.words
     starts: list[int] = []
     ends: list[int] = []
     continues: list[bool] = []
-    done = low
+    done = 0
     for start, end in encoding.offsets:
-        start += low
-        end += low
-        # Byte-level tokenizers count the space before a word as part of its first piece.
-        while start < end and text[start].isspace():
-            start += 1
-        while start < end and text[end - 1].isspace():
-            end -= 1
-        if start >= end or start < done:
+        if start > done or start >= end:
             return None
-        if start > done:
-            if not text[done:start].isspace():
-                return None
-            continues.append(False)
-        else:
-            continues.append(done > low and text[start] in words and text[start - 1] in words)
+        # Two pieces of one character overlap, and the mark of a word with its first piece.
+        continues.append(start < done or (done > 0 and word[start] in letters and word[start - 1] in letters))
         starts.append(start)
-        ends.append(end)
-        done = end
-    if not starts or (done < high and not text[done:high].isspace()):
+        ends.append(done := max(done, end))
+    if done < len(word):
         return None
-    return encoding.ids, starts, ends, continues
+    return np.array((encoding.ids, starts, ends, continues), dtype=np.int64)

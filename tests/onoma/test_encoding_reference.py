@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,12 +26,10 @@ NAMES = (*sorted(FAMILIES), "real")
 LIMIT, OVERLAP = 12, 4
 
 
-@pytest.fixture(scope="module", params=["arrays", "few pieces"], autouse=True)
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of the encoder: the one for many pieces also where they are few, and the one for few."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onoma.encoding, "_FEW", 0 if request.param == "arrays" else 10**6)
-        yield
+@pytest.fixture(scope="module", params=["found", "remembered"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Pieces that are found anew each time, and those of words that are remembered."""
+    return str(request.param)
 
 
 def _is_word_character(char: str) -> bool:
@@ -126,13 +123,16 @@ def reference(tokenizer: Tokenizer, text: str) -> Encoded:
 
 
 @cache
-def encoder_of(name: str) -> tuple[Tokenizer, Encoder]:
+def encoder_of(name: str, way: str) -> tuple[Tokenizer, Encoder]:
     tokenizer = Tokenizer.from_file(str(REAL)) if name == "real" else FAMILIES[name]()
-    return tokenizer, Encoder(tokenizer, facts=TokenizerFacts(pad_id=0), limit=LIMIT, overlap=OVERLAP)
+    with pytest.MonkeyPatch.context() as patch:
+        if way == "found":
+            patch.setattr(onoma.encoding, "keeps_words_apart", lambda _: False)
+        return tokenizer, Encoder(tokenizer, facts=TokenizerFacts(pad_id=0), limit=LIMIT, overlap=OVERLAP)
 
 
-def check(name: str, batch: list[str]) -> None:
-    tokenizer, encoder = encoder_of(name)
+def check(name: str, way: str, batch: list[str]) -> None:
+    tokenizer, encoder = encoder_of(name, way)
     for found, text in zip(encoder.encode(batch), batch, strict=True):
         expected = reference(tokenizer, text)
         assert found.text == text
@@ -160,20 +160,20 @@ dense = st.text(
 @example(["a\u200d", "b", "a。\u200db", "a!\u0301 b", "\u200d"])
 @example(["  a  \n  b  ", "\u200b\n\u200b", "\n\n"])
 @pytest.mark.parametrize("name", NAMES)
-def test_same_as_the_reference(name: str, batch: list[str]) -> None:
-    check(name, batch)
+def test_same_as_the_reference(name: str, way: str, batch: list[str]) -> None:
+    check(name, way, batch)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_same_on_every_hard_character(name: str) -> None:
+def test_same_on_every_hard_character(name: str, way: str) -> None:
     around = ("{0}", "Köln{0}er", "{0} {0}", "the {0}. Angela", "{0}{0}\u0301{0}", "\u200b{0}\u200b")
-    check(name, [frame.format(hard) for hard in (*HARD, *WORDS, *ALPHABET) for frame in around])
+    check(name, way, [frame.format(hard) for hard in (*HARD, *WORDS, *ALPHABET) for frame in around])
 
 
 @pytest.mark.parametrize("unit", ["\u0301", "a\u0301", "\u200d", "\u200b", "1\u0301\u0301 ", "½", "\x01", "   "])
 @pytest.mark.parametrize("name", NAMES)
-def test_time_is_linear(name: str, unit: str) -> None:
-    _, encoder = encoder_of(name)
+def test_time_is_linear(name: str, way: str, unit: str) -> None:
+    _, encoder = encoder_of(name, way)
     text = "a" + unit * (200_000 // len(unit)) + "b"
     began = time.process_time()
     encoder.encode([text])
