@@ -5,14 +5,15 @@ Exact, and cheap enough to serve:
 - Inside a word every move is given, so the chain runs over words instead of pieces, and one matrix has all moves.
 - All sentences of a batch, read forwards and backwards, go through one loop over positions (`onoma.words.Packing`).
 - The loop multiplies probabilities; where a float could not hold their range, it adds logarithms instead.
-- The likeliest tags one by one are the best sequence if no other can be as likely. Where the marginals do not say so,
-  they say which tags the best sequence may have: few, so that the search for it is short.
+- The best sequence has no tag that is less likely than some whole sequence, such as that of the likeliest tags. That
+  leaves few tags in few words, and the search for it is short.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ class Chain:
         self._log_edges = np.concatenate([self._start, self._end])
         self._both, self._edges = np.exp(self._log_both), np.exp(self._log_edges)
         # What `_search` reads: moves to each state from each other and, last, from nothing.
-        self._moves_to = np.vstack([self._moves, self._start]).T.tolist()
+        self._moves_after = np.vstack([self._moves, self._start])
+        self._moves_to = self._moves_after.T.tolist()
         self._end_of = self._end.tolist()
 
     def decode(self, emissions: Floats, words: Words) -> tuple[Ints, Doubles]:
@@ -93,13 +95,8 @@ class Chain:
         scores = self._scores(emissions, words)
         marginals, partition = self._forward_backward(scores, words)
         states: Ints = marginals.argmax(axis=1)
-        first = marginals.max(axis=1)
-        # Another sequence differs somewhere, so it is at most as likely as that the likeliest tag there is wrong.
-        wrong = 1.0 - first
-        doubt = np.add.reduceat(wrong, words.first_words) + np.maximum.reduceat(wrong, words.first_words)
-        if not doubt.max() < _CERTAIN:
-            self._improve(states, scores, marginals, partition, words, ~(doubt < _CERTAIN))
-            first = marginals[np.arange(len(states)), states]
+        self._improve(states, scores, marginals, partition, words)
+        first = marginals[np.arange(len(states)), states]
         if len(first) == len(emissions):
             tags, chances = self._first[states], first
         else:
@@ -122,10 +119,9 @@ class Chain:
     def best(self, emissions: Floats, words: Words) -> Ints:
         """(N,) the best sequence of each sentence, from logits (N, C)."""
         scores = self._scores(emissions, words)
-        states = np.empty(len(scores), dtype=np.int64)
-        sentences = len(words.begins)
         # No score is over 0, so a sequence is never over any of its states.
-        self._improve(states, scores, np.exp(scores), np.zeros(sentences), words, np.ones(sentences, dtype=np.bool_))
+        states: Ints = scores.argmax(axis=1)
+        self._improve(states, scores, np.exp(scores), np.zeros(len(words.begins)), words)
         return self._tags_of(states, words)
 
     def _tags_of(self, states: Ints, words: Words) -> Ints:
@@ -174,20 +170,26 @@ class Chain:
         states, both, steps = self._width, self._both, packing.steps
         weights = np.concatenate([weights[packing.forward], weights[packing.backward]], axis=1)
         before, after = np.empty_like(weights), np.empty_like(weights)  # a word's own weight is multiplied in
-        low, count = steps[0]
+        count = steps[0][1]
         scales = np.zeros(count)
         before[:count] = self._edges
         np.multiply(before[:count], weights[:count], out=after[:count])
-        for step in range(1, len(steps)):
-            previous, (low, count) = low, steps[step]
-            left, now = after[previous : previous + count], before[low : low + count]
+        rows: Iterable[tuple[Doubles, ...]]
+        if count == 1:  # most requests: a row each step, and rows come cheaper than slices
+            rows = zip(after, before[1:], weights[1:], after[1:], strict=False)
+        else:
+            rows = (
+                (after[last : last + count], *(array[low : low + count] for array in (before, weights, after)))
+                for (last, _), (low, count) in pairwise(steps)
+            )
+        for step, (left, now, own, product) in enumerate(rows, 1):
             if step % _RESCALED == 0:
-                parts = left.reshape(count, 2, states)
+                parts = left.reshape(-1, 2, states)
                 totals = np.maximum(parts.sum(axis=2, keepdims=True), _TINY)
                 parts /= totals
-                scales[:count] += np.log(totals[:, 0, 0])
+                scales[: len(totals)] += np.log(totals[:, 0, 0])
             left.dot(both, out=now)
-            np.multiply(now, weights[low : low + count], out=after[low : low + count])
+            np.multiply(now, own, out=product)
         following = before[packing.turned, states:]
         marginals = after[:, :states] * following
         totals = marginals.sum(axis=1, keepdims=True)
@@ -213,32 +215,68 @@ class Chain:
         totals = np.logaddexp.reduce(marginals, axis=1, keepdims=True)
         return np.exp(marginals - totals), totals[packing.lasts, 0]
 
-    def _improve(
-        self, states: Ints, scores: Doubles, limits: Doubles, partition: Doubles, words: Words, chosen: Bools
-    ) -> None:
-        """Put the best sequences of the chosen sentences (B,) into `states` (W,).
+    def _improve(self, states: Ints, scores: Doubles, limits: Doubles, partition: Doubles, words: Words) -> None:
+        """Turn the states (W,) with the highest limits into the best sequence of each sentence.
+
+        The best one has no state whose limit is under what any sequence is worth. That leaves most words one state, and
+        the search goes over the few others, between those.
 
         :param limits: (W, S) what no sequence through a state exceeds, if it is worth exp(score - log partition).
         """
-        for sentence in chosen.nonzero()[0].tolist():
-            low = int(words.first_words[sentence])
-            rows = slice(low, low + int(words.lengths[sentence]))
-            scored, limited = scores[rows], limits[rows]
-            guess = float(np.log(limited.max(axis=1)).sum())  # what it would be worth if words were independent
-            for least in (guess - 1, guess - 5, -math.inf):
-                score, found = self._search(scored, ~(limited < math.exp(least)))
-                if score - partition[sentence] >= least:
-                    break
-            states[rows] = found
+        firsts = words.first_words
+        before = np.empty_like(states)
+        before[1:] = states[:-1]
+        before[firsts] = self._width
+        gains = scores[np.arange(len(states)), states]
+        gains += self._moves_after[before, states]
+        totals = np.add.reduceat(gains, firsts)
+        totals += self._end[states[words.last_words]]
+        totals -= partition
+        worth = np.exp(totals)
+        if not worth.all():  # one that is not legal says nothing of others
+            for sentence in (worth == 0).nonzero()[0].tolist():
+                low = int(firsts[sentence])
+                rows = slice(low, low + int(words.lengths[sentence]))
+                states[rows] = self._best_of_one(scores[rows], limits[rows], float(partition[sentence]))
+                worth[sentence] = math.inf
+        worth *= _CERTAIN
+        candidates = limits >= (worth if len(worth) == 1 else worth.repeat(words.lengths)[:, None])
+        unsure = (np.count_nonzero(candidates, axis=1) > 1).nonzero()[0].tolist()
+        if not unsure:
+            return
+        begins = {*firsts.tolist(), len(states)}
+        low = high = unsure[0]
+        for word in [*unsure, -1]:
+            if word == high and (word == low or word not in begins):
+                high += 1
+                continue
+            left = self._width if low in begins else int(states[low - 1])
+            right = None if high in begins else int(states[high])
+            _, states[low:high] = self._search(scores[low:high], candidates[low:high], left, right)
+            low, high = word, word + 1
 
-    def _search(self, scores: Doubles, candidates: Bools) -> tuple[float, list[int]]:
-        """Viterbi's algorithm for one sentence, among some states (T, S) of each word: score and states (T,)."""
+    def _best_of_one(self, scores: Doubles, limits: Doubles, partition: float) -> list[int]:
+        """(T,) the best sequence of one sentence; the limits say where to look for it first."""
+        guess = float(np.log(limits.max(axis=1)).sum())  # what it would be worth if words were independent
+        for least in (guess - 1, guess - 5, -math.inf):
+            score, found = self._search(scores, ~(limits < math.exp(least)), self._width, None)
+            if score - partition >= least:
+                break
+        return found
+
+    def _search(
+        self, scores: Doubles, candidates: Bools, left: int, right: int | None
+    ) -> tuple[float, list[int]]:
+        """Viterbi's algorithm for words in a row, among some states (T, S) of each: score and states (T,).
+
+        :param left: the state before them, S for none; `right` the one after them, None for the end.
+        """
         places, states = candidates.nonzero()
         choices: list[list[tuple[int, float]]] = [[] for _ in scores]
         for place, state, score in zip(places.tolist(), states.tolist(), scores[candidates].tolist(), strict=True):
             choices[place].append((state, score))
         # The best way to each state of a word: its score, the state, and what it came through, last state first.
-        ways: list[tuple[float, int, Any]] = [(0.0, self._width, None)]
+        ways: list[tuple[float, int, Any]] = [(0.0, left, None)]
         for own in choices:
             further = []
             for state, score in own:
@@ -250,7 +288,8 @@ class Chain:
                     total, before, trail = max([(way[0] + moves[way[1]], *way[1:]) for way in ways])
                 further.append((total + score, state, (before, trail)))
             ways = further
-        total, state, trail = max([(total + self._end_of[state], state, trail) for total, state, trail in ways])
+        last = self._end_of if right is None else self._moves_to[right]
+        total, state, trail = max([(total + last[state], state, trail) for total, state, trail in ways])
         found = []
         while trail is not None:
             found.append(state)

@@ -48,6 +48,11 @@ class Words:
         return found
 
     @cached_property
+    def last_words(self) -> Ints:
+        """(B,) the last word of each sentence."""
+        return self.first_words + self.lengths - 1
+
+    @cached_property
     def lengths(self) -> Ints:
         """(B,) words of each sentence."""
         return _lengths(self.first_words, len(self.first_pieces))

@@ -111,13 +111,13 @@ def test_very_long_sentence(scale: float, added: int, calls: dict[str, int]) -> 
     assert calls["_added"] == added
 
 
-def test_a_long_sentence_is_searched_once(calls: dict[str, int]) -> None:
+def test_of_a_long_sentence_only_what_is_unsure_is_searched(calls: dict[str, int]) -> None:
     rows = np.zeros((200, C), dtype=np.float32)
     rows[:, LABELS.outside] = 12
     rows[::40, LABELS.index["B-PER"]] = 12.1
     given, words = Potentials.random(C, 2), together([np.zeros(200, dtype=np.bool_)])
     given.chain(LABELS).decode(rows, words)
-    assert calls["_search"] == 1
+    assert 0 < calls["_search"] <= 6  # around the five names
     check([(rows, words.continues)], given, by=recursions)
 
 
@@ -138,7 +138,7 @@ def test_sure_sentences_need_no_search(calls: dict[str, int]) -> None:
         rows[:, LABELS.outside] = 9
     given = Potentials.random(C, 1, scale=0.5)
     given.chain(LABELS).decode(np.concatenate([rows for rows, _ in sure]), together([flags for _, flags in sure]))
-    assert calls == {"_multiplied": 1, "_added": 0, "_improve": 0, "_search": 0}
+    assert calls == {"_multiplied": 1, "_added": 0, "_improve": 1, "_search": 0}
 
 
 def test_only_doubtful_sentences_are_searched(calls: dict[str, int]) -> None:
