@@ -1,7 +1,7 @@
 """Words between spaces and the pieces they have, remembered: most words of a text have been seen before.
 
 A tokenizer that splits at white space before all else gives a word the same pieces in every text. To look them up costs
-a fraction of finding them again: for a sentence alone, the tokenizer would take as long as half the model.
+a fraction of finding them again, which takes about as long as a small model.
 """
 
 from __future__ import annotations
