@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -90,34 +90,50 @@ class Transitions(_Strict):
                 raise ValueError(f"crf.{name} must have {labels} numbers, one for each label, got {len(scores)}")
 
 
-class Manifest(_Strict):
-    """bundle.json."""
+class BaseManifest(_Strict):
+    """What bundle.json says of a model of any kind."""
 
     format_version: int
-    kind: Literal["token-classification"] = "token-classification"
     name: str = Field(min_length=1)
-    role: Literal["student", "teacher"]
     architecture: str = Field(description="for example 'bilstm E=100 H=200'")
     parameters: int = Field(ge=0)
-    labels: tuple[str, ...] = Field(description="tag of each column")
-    scheme: Scheme = Field(default="iob2", description="what the tags mean; see onoma.labels.LabelSet")
-    pieces: Pieces = Field(default="all", description="which pieces of a word have a say in its tag")
     tokenizer: TokenizerFacts
     max_length: int = Field(ge=8, description="most pieces in one window, prefix and suffix included")
     overlap: int = Field(ge=0, description="fewest pieces that neighbouring windows share")
-    decoder: Literal["softmax", "crf"] = "softmax"
-    crf: Transitions | None = Field(default=None, description="of decoder crf, and of no other")
     languages: tuple[str, ...]
     licence: str
     quantization: Quantization
-    calibration: Calibration = Calibration()
     training: dict[str, Any] = Field(default_factory=dict, description="recipe, data with hashes, seed, command")
-    metrics: dict[str, Any] = Field(default_factory=dict, description="F1 per language, macro, spread, worst")
+    metrics: dict[str, Any] = Field(default_factory=dict, description="how good it is, per language and overall")
     created: str = Field(description="UTC date")
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(description="sha256 of each file")
 
     @model_validator(mode="after")
-    def _check(self) -> Manifest:
+    def _check_windows(self) -> Self:
+        if self.overlap >= self.room:
+            raise ValueError(f"overlap must be under {self.room}, the pieces that fit a window, got {self.overlap}")
+        return self
+
+    @property
+    def room(self) -> int:
+        """Most pieces of a text in one window: without prefix and suffix."""
+        return self.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
+
+
+class Manifest(BaseManifest):
+    """bundle.json of a tagger."""
+
+    kind: Literal["token-classification"] = "token-classification"
+    role: Literal["student", "teacher"]
+    labels: tuple[str, ...] = Field(description="tag of each column")
+    scheme: Scheme = Field(default="iob2", description="what the tags mean; see onoma.labels.LabelSet")
+    pieces: Pieces = Field(default="all", description="which pieces of a word have a say in its tag")
+    decoder: Literal["softmax", "crf"] = "softmax"
+    crf: Transitions | None = Field(default=None, description="of decoder crf, and of no other")
+    calibration: Calibration = Calibration()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         try:
             single = LabelSet(self.labels, self.scheme).single_pieces
         except LabelError as error:
@@ -130,15 +146,33 @@ class Manifest(_Strict):
             if (self.scheme, self.pieces) != ("iob2", "all"):
                 raise ValueError(f"decoder crf needs scheme iob2 and pieces all, got {self.scheme} and {self.pieces}")
             self.crf.check(len(self.labels))
-        room = self.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
-        if self.overlap >= room:
-            raise ValueError(f"overlap must be under {room}, the pieces that fit a window, got {self.overlap}")
         return self
 
     @property
     def label_set(self) -> LabelSet:
         """The labels as a LabelSet."""
         return LabelSet(self.labels, self.scheme)
+
+
+class EncoderManifest(BaseManifest):
+    """bundle.json of a sentence encoder."""
+
+    kind: Literal["sentence-encoder"] = "sentence-encoder"
+    role: Literal["encoder"] = "encoder"
+    dimensions: int = Field(ge=1, description="numbers in the vector of a text")
+
+
+AnyManifest = Manifest | EncoderManifest
+
+_M = TypeVar("_M", Manifest, EncoderManifest)
+_LOADED_BY = {"token-classification": "Tagger", "sentence-encoder": "Embedder"}  # by kind
+
+# Of bundle.json, for people who read it: what the model is, then what it needs, then where it comes from.
+_ORDER = (
+    *("format_version", "kind", "name", "role", "architecture", "parameters", "dimensions", "labels", "scheme"),
+    *("pieces", "tokenizer", "max_length", "overlap", "decoder", "crf", "languages", "licence", "quantization"),
+    *("calibration", "training", "metrics", "created", "files"),
+)
 
 
 def sha256(path: Path) -> str:
@@ -148,10 +182,38 @@ def sha256(path: Path) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and verify a bundle's manifest and the hashes of its files.
+    """Read and verify a tagger's manifest and the hashes of its files.
 
-    :raises BundleError: if a file is missing or differs from its hash, or the format is not this version's.
+    :raises BundleError: if a file is missing or differs from its hash, the format is not this version's, or it is a
+        bundle of another kind.
     """
+    return _read(folder, Manifest)
+
+
+def read_encoder_manifest(folder: Path) -> EncoderManifest:
+    """As `read_manifest`, of a sentence encoder."""
+    return _read(folder, EncoderManifest)
+
+
+def read_any_manifest(folder: Path) -> AnyManifest:
+    """As `read_manifest`, of a model of either kind."""
+    content = _content(folder)
+    if content.get("kind") == "sentence-encoder":
+        return _checked(folder, content, EncoderManifest)
+    return _checked(folder, content, Manifest)
+
+
+def _read(folder: Path, model: type[_M]) -> _M:
+    content = _content(folder)
+    kind, wanted = content.get("kind"), model.model_fields["kind"].default
+    if isinstance(kind, str) and kind in _LOADED_BY and kind != wanted:
+        loader = f"onoma.{_LOADED_BY[kind]} loads it"
+        raise BundleError(f"{folder / MANIFEST}: this is a {kind} bundle, not a {wanted} one; {loader}")
+    return _checked(folder, content, model)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """What bundle.json says, in this version's format."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"no bundle at {folder}: {MANIFEST} is missing")
@@ -162,8 +224,15 @@ def read_manifest(folder: Path) -> Manifest:
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise BundleError(f"{path}: format_version is {version!r}, this onoma reads {FORMAT_VERSION}")
+    known: dict[str, Any] = content
+    return known
+
+
+def _checked(folder: Path, content: dict[str, Any], model: type[_M]) -> _M:
+    """The manifest, whose files are all there and as they should be."""
+    path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate(content)
+        manifest = model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -183,13 +252,13 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: AnyManifest) -> None:
     """Write bundle.json last and at once, so that a half-written bundle never loads."""
     temporary = folder / (MANIFEST + ".tmp")
     # What is younger than the format stands there only where it says something: older readers refuse unknown fields.
     younger = {"crf": None, "scheme": "iob2", "pieces": "all"}
-    plain = {name for name, default in younger.items() if getattr(manifest, name) == default}
-    content = manifest.model_dump(mode="json", exclude=plain)
-    text = json.dumps(content, ensure_ascii=False, indent=1)
+    content = manifest.model_dump(mode="json")
+    wanted = [name for name in _ORDER if name in content and content[name] != younger.get(name, ...)]
+    text = json.dumps({name: content[name] for name in wanted}, ensure_ascii=False, indent=1)
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(folder / MANIFEST)

@@ -55,8 +55,8 @@ def padded(inputs: Sequence[Ints], facts: TokenizerFacts) -> tuple[Ints, Ints, l
     return batch, mask, places
 
 
-class OnnxModel:
-    """An ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> `logits` (B, T, C) float32, on the CPU.
+class _OnnxGraph:
+    """An ONNX graph `input_ids`, `attention_mask` (B, T) int64 -> one output, on the CPU.
 
     :param threads: threads for one run; None for all available cores.
     """
@@ -80,13 +80,41 @@ class OnnxModel:
         self._with_types = "token_type_ids" in names
         self._facts = facts
 
-    def infer(self, inputs: Sequence[Ints]) -> list[Floats]:
-        """Emissions (T_i, C) for each window of piece ids (T_i,), prefix and suffix added and taken off again."""
-        if not inputs:
-            return []
+    def _run(self, output: str, inputs: Sequence[Ints]) -> tuple[Floats, list[slice]]:
+        """The output for windows of piece ids (T_i,), at least one, and where in its row each one's pieces stand."""
         batch, mask, places = padded(inputs, self._facts)
         feeds = {"input_ids": batch, "attention_mask": mask}
         if self._with_types:
             feeds["token_type_ids"] = np.zeros_like(batch)
-        logits: Floats = self._session.run(["logits"], feeds)[0]
+        return self._session.run([output], feeds)[0], places
+
+
+class OnnxModel(_OnnxGraph):
+    """A tagger's graph: its output is `logits` (B, T, C) float32."""
+
+    def infer(self, inputs: Sequence[Ints]) -> list[Floats]:
+        """Emissions (T_i, C) for each window of piece ids (T_i,), prefix and suffix added and taken off again."""
+        if not inputs:
+            return []
+        logits, places = self._run("logits", inputs)
         return [rows[place] for rows, place in zip(logits, places, strict=True)]
+
+
+class OnnxSentenceModel(_OnnxGraph):
+    """A sentence encoder's graph: its output is `embeddings` (B, D) float32, the mean over what the mask shows.
+
+    :param dimensions: D.
+    """
+
+    def __init__(self, path: Path, *, facts: TokenizerFacts, dimensions: int, threads: int | None = None) -> None:
+        super().__init__(path, facts=facts, threads=threads)
+        outputs = {entry.name: entry.shape for entry in self._session.get_outputs()}
+        if "embeddings" not in outputs:
+            raise BundleError(f"{path}: outputs must have embeddings, got {sorted(outputs)}")
+        shape = outputs["embeddings"]
+        if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != dimensions):
+            raise BundleError(f"{path}: embeddings must be (batch, {dimensions}), got {tuple(shape)}")
+
+    def infer(self, inputs: Sequence[Ints]) -> list[Floats]:
+        """The vector (D,) of each window of piece ids (T_i,), not normalised."""
+        return list(self._run("embeddings", inputs)[0]) if inputs else []

@@ -100,9 +100,8 @@ class Tagger:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleError(f"{folder / TOKENIZER_FILE} does not load: {error}") from error
-        limit = manifest.max_length - len(facts.prefix_ids) - len(facts.suffix_ids)
         return cls(
-            encoder=Encoder(tokenizer, facts=facts, limit=limit, overlap=manifest.overlap),
+            encoder=Encoder(tokenizer, facts=facts, limit=manifest.room, overlap=manifest.overlap),
             model=OnnxModel(folder / MODEL_FILE, facts=facts, threads=threads),
             labels=manifest.label_set,
             calibration=manifest.calibration,
@@ -118,6 +117,10 @@ class Tagger:
     def infer(self, inputs: Sequence[Ints]) -> list[Floats]:
         """Step 2: emissions (T, C) of each window (T,)."""
         return self.model.infer(inputs)
+
+    def fits(self, inputs: Sequence[Ints], outputs: Sequence[Floats]) -> bool:
+        """Whether the outputs of `infer` have the form that its inputs ask for: a row for each piece."""
+        return [len(rows) for rows in outputs] == [len(ids) for ids in inputs]
 
     def decode(self, encoded: Encoded, emissions: Sequence[Floats]) -> Tagged:
         """Step 3: entities of a text from the emissions of its windows, in the order of `encoded.inputs`."""

@@ -14,9 +14,9 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from onoma import __version__
-from onoma.tagger import Tagger
-from service.backend import Backend
+from service.backend import AnyBackend, AnyModel
 from service.docs_page import router as docs_router
+from service.embedding_routes import router as embedding_router
 from service.errors import BadRequest, MethodNotAllowed, NotFound, ServiceError, error_response
 from service.hugging_face import router as hugging_face_router
 from service.keys import OPEN_PATHS, KeyFile, KeyGuard, with_keys
@@ -44,14 +44,14 @@ _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 def create_app(
     settings: Settings | None = None,
     *,
-    taggers: Mapping[str, Tagger] | None = None,
-    elsewhere: Mapping[str, Backend] | None = None,
+    models: Mapping[str, AnyModel] | None = None,
+    elsewhere: Mapping[str, AnyBackend] | None = None,
 ) -> FastAPI:
     """Build the app.
 
     :param settings: None reads them from the environment.
-    :param taggers: "student" and maybe "teacher"; None loads the bundles of `settings.models` when the app starts.
-    :param elsewhere: models that other processes run, by name; they join the taggers.
+    :param models: "student" and maybe others, by name; None loads the bundles of `settings.models` when the app starts.
+    :param elsewhere: models that other processes run, by name; they join the models.
     """
     runtime = Runtime(settings if settings is not None else Settings(), elsewhere=elsewhere)
     settings = runtime.settings
@@ -66,7 +66,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(loop_failed)
         try:
-            await runtime.start(taggers)
+            await runtime.start(models)
             with reloaded_at_sighup(runtime.reloads):
                 yield
         finally:
@@ -77,7 +77,7 @@ def create_app(
     app = App(
         title="onoma",
         version=__version__,
-        summary="Multilingual named entity recognition.",
+        summary="Multilingual named entity recognition, and the similarity of texts.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -88,6 +88,7 @@ def create_app(
     app.include_router(models_router)  # before those under /models/{name}
     app.include_router(kserve_router)
     app.include_router(stream_router)
+    app.include_router(embedding_router)
     app.include_router(hugging_face_router)
     app.include_router(docs_router)
     app.add_exception_handler(ServiceError, _service_error)

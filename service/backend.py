@@ -1,4 +1,4 @@
-"""Backend: what answers by a model's name; here, a tagger with its queue."""
+"""Backend: what answers by a model's name; here, a model with its queue."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from onoma.bundle import Manifest
+from onoma.bundle import EncoderManifest, Manifest
+from onoma.embedder import Embedded, Embedder
 from onoma.labels import LabelSet
 from onoma.tagger import Tagged, Tagger
 from service.batching import Engine
@@ -18,29 +19,24 @@ from service.errors import InferenceFailed, ServiceError
 from service.metrics import Metrics
 from service.queueing import Stages
 from service.records import note_run
+from service.steps import Steps
 
 LOG = logging.getLogger("onoma.service")
+A = TypeVar("A")
 
 LONG = 16_384
 """Characters of a request from which on it is encoded and decoded in a thread of its own: others shall not wait."""
 
+AnyModel = Tagger | Embedder
+"""What a bundle is loaded as."""
 
-class Backend(Protocol):
-    """What answers by the name of one model: in this process, or elsewhere."""
+
+class Served(Protocol):
+    """What answers by the name of one model of any kind: in this process, or elsewhere."""
 
     @property
     def name(self) -> str:
         """What requests call it."""
-        ...
-
-    @property
-    def labels(self) -> LabelSet:
-        """The types that it knows."""
-        ...
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """Its bundle, if it has one."""
         ...
 
     @property
@@ -66,8 +62,8 @@ class Backend(Protocol):
         """Stop after what runs now."""
         ...
 
-    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[Tagged]:
-        """Tag texts; adds the time of each stage to `stages`.
+    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[Any]:
+        """The answer to each text; adds the time of each stage to `stages`.
 
         :param deadline: time.monotonic() after which nobody wants the answer.
         :param bulk: lets others overtake.
@@ -83,59 +79,92 @@ class Backend(Protocol):
         ...
 
 
+class Backend(Served, Protocol):
+    """A tagger."""
+
+    kind: ClassVar[Literal["token-classification"]]
+
+    @property
+    def labels(self) -> LabelSet:
+        """The types that it knows."""
+        ...
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Its bundle, if it has one."""
+        ...
+
+    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[Tagged]:
+        """As Served has it."""
+        ...
+
+
+class EncoderBackend(Served, Protocol):
+    """A sentence encoder."""
+
+    kind: ClassVar[Literal["sentence-encoder"]]
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in the vector of a text."""
+        ...
+
+    @property
+    def manifest(self) -> EncoderManifest | None:
+        """Its bundle, if it has one."""
+        ...
+
+    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[Embedded]:
+        """As Served has it."""
+        ...
+
+
+AnyBackend = Backend | EncoderBackend
+
+
 @dataclass(frozen=True, slots=True)
-class LocalBackend:
+class _Local(Generic[A]):
     """A model loaded in this process.
 
     :param pool: threads for encoding and decoding long requests, shared by all backends.
     """
 
     name: str
-    tagger: Tagger
-    engine: Engine
+    model: Steps[A]
+    engine: Engine[A]
     pool: Executor
     metrics: Metrics = field(repr=False)
 
     @property
-    def labels(self) -> LabelSet:
-        """As Backend has it."""
-        return self.tagger.labels
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """As Backend has it."""
-        return self.tagger.manifest
-
-    @property
     def alive(self) -> bool:
-        """As Backend has it."""
+        """As Served has it."""
         return self.engine.alive
 
     @property
     def queued(self) -> tuple[int, int]:
-        """As Backend has it."""
+        """As Served has it."""
         return self.engine.queued
 
     @property
     def wait_seconds(self) -> float:
-        """As Backend has it."""
+        """As Served has it."""
         return self.engine.wait_seconds
 
     def start(self) -> None:
-        """As Backend has it."""
+        """As Served has it."""
         self.engine.start()
 
     def close(self) -> None:
-        """As Backend has it."""
+        """As Served has it."""
         self.engine.close()
 
-    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[Tagged]:
-        """As Backend has it."""
+    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[A]:
+        """As Served has it."""
         began = time.monotonic()
         noted = note_run(self.name, len(texts), began)
         try:
-            run = self._long if sum(map(len, texts)) >= LONG else self.engine.tag
-            tagged, spent = await run(texts, deadline=deadline, bulk=bulk)
+            run = self._long if sum(map(len, texts)) >= LONG else self.engine.run
+            answers, spent = await run(texts, deadline=deadline, bulk=bulk)
         except ServiceError:
             raise
         except Exception as error:
@@ -146,21 +175,57 @@ class LocalBackend:
         if noted is not None:
             noted.stages = spent
         self.metrics.stages(self.name, spent, time.monotonic() - began)
-        return tagged
+        return answers
 
-    async def _long(self, texts: Sequence[str], *, deadline: float, bulk: bool) -> tuple[list[Tagged], Stages]:
+    async def _long(self, texts: Sequence[str], *, deadline: float, bulk: bool) -> tuple[list[A], Stages]:
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         with self.engine.reserved(sum(map(len, texts))):
-            encoded = await loop.run_in_executor(self.pool, self.tagger.encode, texts)
+            encoded = await loop.run_in_executor(self.pool, self.model.encode, texts)
         after_encode = time.monotonic()
         inputs = [ids for one in encoded for ids in one.inputs]
-        emissions, spent = await self.engine.infer(inputs, deadline=deadline, bulk=bulk)
+        outputs, spent = await self.engine.infer(inputs, deadline=deadline, bulk=bulk)
         before_decode = time.monotonic()
-        tagged = await loop.run_in_executor(self.pool, self.tagger.decode_batch, encoded, emissions)
+        answers = await loop.run_in_executor(self.pool, self.model.decode_batch, encoded, outputs)
         spent.tokenize, spent.decode = after_encode - began, time.monotonic() - before_decode
-        return tagged, spent
+        return answers, spent
 
     async def probe(self, *, deadline: float) -> None:
+        """As Served has it."""
+        await self.engine.run(["Angela Merkel"], deadline=deadline, bounded=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBackend(_Local[Tagged]):
+    """A tagger loaded in this process (a Backend)."""
+
+    kind: ClassVar[Literal["token-classification"]] = "token-classification"
+    model: Tagger
+
+    @property
+    def labels(self) -> LabelSet:
         """As Backend has it."""
-        await self.engine.tag(["Angela Merkel"], deadline=deadline, bounded=False)
+        return self.model.labels
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """As Backend has it."""
+        return self.model.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEncoder(_Local[Embedded]):
+    """A sentence encoder loaded in this process (an EncoderBackend)."""
+
+    kind: ClassVar[Literal["sentence-encoder"]] = "sentence-encoder"
+    model: Embedder
+
+    @property
+    def dimensions(self) -> int:
+        """As EncoderBackend has it."""
+        return self.model.dimensions
+
+    @property
+    def manifest(self) -> EncoderManifest | None:
+        """As EncoderBackend has it."""
+        return self.model.manifest

@@ -17,20 +17,22 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-from onoma.tagger import Tagged, Tagger
 from service.cycle import Cycle
 from service.errors import DeadlineExceeded, Overloaded, WorkerDead
-from service.queueing import BULK_WEIGHT, Floats, Ints, Job, Stages, estimated_tokens
+from service.queueing import BULK_WEIGHT, Job, Stages, estimated_tokens
 from service.running import BatchObserver, Outcome
+from service.steps import Floats, Ints, Steps
 
 LOG = logging.getLogger("onoma.service")
+A = TypeVar("A")
 
 _SMALL, _KEPT_FOR_SMALL = 0.01, 0.2  # shares of the queue
 _DEATHS, _DEATH_SECONDS = 10, 60.0  # more deaths than these in so many seconds: it will not get better by itself
 
 
-class Engine:
+class Engine(Generic[A]):
     """One model's queue and who works on it.
 
     :param max_queue_tokens: word-pieces that may wait; a request that finds the queue empty is always admitted.
@@ -43,7 +45,7 @@ class Engine:
     def __init__(
         self,
         name: str,
-        tagger: Tagger,
+        model: Steps[A],
         *,
         batch_tokens: int,
         max_queue_tokens: int,
@@ -54,7 +56,7 @@ class Engine:
         observer: BatchObserver | None = None,
     ) -> None:
         self.name = name
-        self._cycle = Cycle(name, tagger, batch_tokens=batch_tokens, lone=lone, rate=rate, observer=observer)
+        self._cycle = Cycle(name, model, batch_tokens=batch_tokens, lone=lone, rate=rate, observer=observer)
         self._max_queue_tokens = max_queue_tokens
         self._max_queue_seconds = max_queue_seconds
         self._reserved = 0  # word-pieces of requests that are admitted and not yet in the queue
@@ -112,10 +114,10 @@ class Engine:
     def _waiting(self) -> int:
         return self._cycle.queue.tokens + self._reserved
 
-    async def tag(
+    async def run(
         self, texts: Sequence[str], *, deadline: float, bulk: bool = False, bounded: bool = True
-    ) -> tuple[list[Tagged], Stages]:
-        """Tag texts of a few pages at most; longer ones are encoded elsewhere and come to `infer`.
+    ) -> tuple[list[A], Stages]:
+        """The answers to texts of a few pages at most; longer ones are encoded elsewhere and come to `infer`.
 
         :param deadline: time.monotonic() after which nobody wants the answer; what then still waits never runs.
         :param bulk: lets others overtake.
@@ -132,7 +134,7 @@ class Engine:
     async def infer(
         self, inputs: Sequence[Ints], *, deadline: float, bulk: bool = False
     ) -> tuple[list[Floats], Stages]:
-        """Emissions of each window (T,), of a request that had a place reserved; parameters and errors as `tag`."""
+        """The output of each window (T,), of a request that had a place reserved; parameters and errors as `run`."""
         job = self._job((), deadline, bulk)
         if not inputs:
             return [], job.stages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from onoma.tagger import Tagged
@@ -48,6 +48,7 @@ class Answer:
 class Cascade:
     """Chooses the model of each text.
 
+    :param encoders: names of the models that find no entities, for messages.
     :param threshold: confidence under which `auto` asks the teacher.
     :param fallback: False: `auto` never asks the teacher.
     :param fallback_seconds: how long `auto` waits for the teacher.
@@ -66,9 +67,11 @@ class Cascade:
         budget: Budget,
         breaker: Breaker,
         metrics: Metrics,
+        encoders: Collection[str] = (),
         wait_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._backends = backends
+        self._encoders = encoders
         self._threshold = threshold
         self._fallback = fallback
         self._fallback_seconds = fallback_seconds
@@ -103,7 +106,11 @@ class Cascade:
         if not self._backends:
             raise NotReady("the models are not loaded yet")
         if (backend := self._backends.get(name)) is None:
-            raise ModelNotLoaded(f"model: this server runs without {shown(name)}; it has {', '.join(self._backends)}")
+            there = ", ".join(self._backends)
+            if name in self._encoders:
+                where = "POST /embed and POST /similarity"
+                raise ModelNotLoaded(f"model: {name} gives vectors ({where}) and finds no entities; these do: {there}")
+            raise ModelNotLoaded(f"model: this server runs without {shown(name)}; it has {there}")
         return backend
 
     async def _auto(self, texts: Sequence[str], stages: Stages, deadline: float, bulk: bool) -> list[Answer]:

@@ -23,7 +23,7 @@ from service.draining import DrainingServer
 from service.errors import NotReady
 from service.logs import configure
 from service.processes import BEAT, BEAT_SECONDS, FAILED, PASSED_ON
-from service.registry import load_taggers
+from service.registry import load_models
 from service.runtime import Runtime
 from service.settings import Settings
 from service.siblings import Siblings
@@ -116,7 +116,7 @@ def build(seat: Seat, report: Connection) -> ChildServer:
 
     :raises BundleError: if a bundle is missing or damaged.
     """
-    app = create_app(seat.settings, taggers=load_taggers(seat.settings))
+    app = create_app(seat.settings, models=load_models(seat.settings))
     runtime: Runtime = app.state.runtime
     count = seat.settings.processes
     assert count is not None

@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
-from onoma.tagger import Tagger
 from service.errors import DeadlineExceeded, InferenceFailed, ServiceError, WorkerDead
-from service.queueing import FairQueue, Ints, Item, Job
+from service.queueing import FairQueue, Item, Job
 from service.running import Answered, BatchObserver, checked, deliver, run_alone
+from service.steps import Ints, Steps
 
 LOG = logging.getLogger("onoma.service")
 
@@ -28,7 +29,7 @@ class Cycle:
     """What waits for one model, and the work on it; several threads may do it at the same time.
 
     :param name: the model's, for messages.
-    :param tagger: its `encode`, `infer` and `decode_batch` do the work.
+    :param model: its steps are the work.
     :param batch_tokens: most word-pieces, padding included, in one run (a longer window runs alone).
     :param lone: as in FairQueue.
     :param rate: word-pieces a second that one run infers; 0 while unknown.
@@ -37,7 +38,7 @@ class Cycle:
     def __init__(
         self,
         name: str,
-        tagger: Tagger,
+        model: Steps[Any],
         *,
         batch_tokens: int,
         lone: float,
@@ -50,7 +51,7 @@ class Cycle:
         self.suspects: deque[Job] = deque()
         self.idle = 0  # threads that wait for work
         self.rate = rate
-        self._tagger = tagger
+        self._model = model
         self._batch_tokens = batch_tokens
         self._observer = observer
 
@@ -123,7 +124,7 @@ class Cycle:
         """Encode the texts of jobs together; False if they have to be tried one by one."""
         began = time.monotonic()
         try:
-            encoded = self._tagger.encode([text for job in jobs for text in job.texts])
+            encoded = self._model.encode([text for job in jobs for text in job.texts])
         except Exception as error:
             self._isolate(jobs, error)
             return False
@@ -146,7 +147,7 @@ class Cycle:
         began = time.monotonic()
         inputs = [item.ids for item in batch]
         try:
-            rows = checked(self._tagger.infer, inputs)
+            rows = checked(self._model, inputs)
         except Exception as error:
             self._isolate(jobs, error)
             return
@@ -154,9 +155,9 @@ class Cycle:
         self._observe(inputs, done - began)
         finished = []
         with self.lock:
-            for item, emissions in zip(batch, rows, strict=True):
+            for item, output in zip(batch, rows, strict=True):
                 job = item.job
-                job.emissions[item.at] = emissions
+                job.outputs[item.at] = output
                 job.left -= 1
                 if job.left == 0 and self.queue.retire(job):
                     started = began if job.started is None else job.started
@@ -179,9 +180,9 @@ class Cycle:
             return
         began = time.monotonic()
         try:
-            tagged = self._tagger.decode_batch(
+            answers = self._model.decode_batch(
                 [one for job in jobs for one in job.encoded],
-                list(chain.from_iterable(job.emissions for job in jobs if job.texts)),
+                list(chain.from_iterable(job.outputs for job in jobs if job.texts)),
             )
         except Exception as error:
             self._isolate(jobs, error)
@@ -192,10 +193,10 @@ class Cycle:
         for job in jobs:
             if job.texts:
                 job.stages.decode = seconds
-                outcomes.append((job, tagged[low : low + len(job.texts)]))
+                outcomes.append((job, answers[low : low + len(job.texts)]))
                 low += len(job.texts)
             else:
-                outcomes.append((job, job.emissions))
+                outcomes.append((job, job.outputs))
         deliver(outcomes)
 
     def _isolate(self, jobs: list[Job], error: Exception) -> None:
@@ -213,7 +214,7 @@ class Cycle:
         if job.future.done():
             return
         try:
-            outcome = run_alone(job, self._tagger, self._batch_tokens)
+            outcome = run_alone(job, self._model, self._batch_tokens)
         except Exception as error:
             self._isolate([job], error)
             return

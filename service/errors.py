@@ -10,6 +10,7 @@
     │   └── ModelNotLoaded        422  model_not_loaded
     ├── ManagementOff             403  management_off
     ├── NotFound                  404  not_found
+    │   └── NoEncoder             404  no_encoder
     ├── MethodNotAllowed          405  method_not_allowed
     ├── ReloadFailed              409  reload_failed
     ├── BodyTooLarge              413  body_too_large
@@ -102,6 +103,18 @@ class NotFound(ServiceError):
     """No such path; under /v2 also no such model or version."""
 
     status, code = 404, "not_found"
+
+
+class NoEncoder(NotFound):
+    """The request needs a sentence encoder, and this server has none."""
+
+    code = "no_encoder"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server has no sentence encoder: whoever runs it can put the bundle of one into the folder of models, "
+            "as `encoder`, and reload them"
+        )
 
 
 class MethodNotAllowed(ServiceError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from service.backend import Backend
+from onoma.embedder import Embedded
+from service.backend import AnyBackend, Backend, EncoderBackend
 from service.cascade import Answer, Cascade
-from service.errors import NotReady
+from service.errors import ModelNotLoaded, NoEncoder, NotReady, shown
 from service.queueing import Stages
 
 
@@ -16,15 +17,18 @@ class Generation:
 
     It counts who works with it (`with generation:`), because its engines may only be closed when nobody does.
 
-    :param backends: the loaded models by name; none before the first are loaded.
-    :param cascade: of these models.
+    :param taggers: the loaded models that find entities, by name; none before the first are loaded.
+    :param encoders: those that give vectors.
+    :param cascade: of the taggers.
     """
 
-    def __init__(self, backends: Mapping[str, Backend], cascade: Cascade) -> None:
-        self.backends = backends
-        self.labels = tuple(
-            dict.fromkeys(label for backend in backends.values() for label in backend.labels.types)
-        )
+    def __init__(
+        self, taggers: Mapping[str, Backend], encoders: Mapping[str, EncoderBackend], cascade: Cascade
+    ) -> None:
+        self.taggers = taggers
+        self.encoders = encoders
+        self.backends: Mapping[str, AnyBackend] = {**taggers, **encoders}
+        self.labels = tuple(dict.fromkeys(label for tagger in taggers.values() for label in tagger.labels.types))
         self._cascade = cascade
         self._users = 0
         self._unused: asyncio.Future[None] | None = None
@@ -47,6 +51,36 @@ class Generation:
     def check(self, model: str) -> None:
         """As `Cascade.check`."""
         self._cascade.check(model)
+
+    def check_encoders(self) -> None:
+        """Refuse a request for vectors where nothing gives any.
+
+        :raises ServiceError: NotReady or NoEncoder.
+        """
+        self.check_loaded()
+        if not self.encoders:
+            raise NoEncoder
+
+    async def embed(self, texts: Sequence[str], stages: Stages, *, model: str, deadline: float) -> list[Embedded]:
+        """One vector per text, in order; adds the time spent to `stages`.
+
+        :raises ServiceError: if there is none.
+        """
+        with self:
+            return await self.encoder(model).run(texts, stages, deadline=deadline)
+
+    def encoder(self, name: str) -> EncoderBackend:
+        """The sentence encoder of that name.
+
+        :raises ServiceError: NotReady, NoEncoder or ModelNotLoaded.
+        """
+        if (encoder := self.encoders.get(name)) is not None:
+            return encoder
+        self.check_encoders()
+        there = f"its sentence encoders are {', '.join(self.encoders)}"
+        if name in self.taggers:
+            raise ModelNotLoaded(f"model: {name} finds entities and gives no vectors; {there}")
+        raise ModelNotLoaded(f"model: this server runs without {shown(name)}; {there}")
 
     def __enter__(self) -> None:
         self._users += 1

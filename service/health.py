@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Collection
 
-from service.backend import Backend
+from service.backend import AnyBackend
 from service.errors import NotReady, ServiceError
 from service.generation import Generation
 from service.metrics import Metrics
@@ -92,7 +92,7 @@ class Health:
                 outcomes |= {one.name: (now, problem) for one, problem in zip(old, problems, strict=True)}
         return next((problem for one in backends if (problem := outcomes[one.name][1]) is not None), None)
 
-    async def _probe(self, backend: Backend) -> str | None:
+    async def _probe(self, backend: AnyBackend) -> str | None:
         try:
             await backend.probe(deadline=time.monotonic() + self._seconds)
         except ServiceError as error:

@@ -17,9 +17,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from service.cascade import Answer
-from service.errors import InvalidRequest
-from service.ner import respond
-from service.parsing import check_count, check_lengths, check_unicode, load_object, validated
+from service.ner import respond, tagged
+from service.parsing import (
+    check_count,
+    check_lengths,
+    check_text_or_texts,
+    check_unicode,
+    load_object,
+    validated,
+    whole,
+)
 from service.queueing import Stages
 from service.registry import AUTO, check_there
 from service.results import Inputs, render_each
@@ -28,11 +35,6 @@ from service.runtime import Runtime
 from service.schemas import ErrorResponse, NerRequest
 
 _WORD = re.compile(r"\S+")
-
-
-def _whole(number: object) -> object:
-    """8.0 is an integer in JSON."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 class TokenClassificationParameters(BaseModel):
@@ -45,7 +47,7 @@ class TokenClassificationParameters(BaseModel):
         description="none: one element per word of an entity; the others, which are all the same: one per entity",
     )
     ignore_labels: list[str] | None = Field(default=["O"], description="types or tags that are left out")
-    stride: Annotated[int, Field(ge=0), BeforeValidator(_whole)] | None = Field(
+    stride: Annotated[int, Field(ge=0), BeforeValidator(whole)] | None = Field(
         default=None, description="changes nothing: long texts are always windowed and merged"
     )
 
@@ -124,15 +126,15 @@ async def classify(request: Request) -> Response:
 )
 async def classify_with(request: Request, name: str) -> Response:
     """Token classification with the model of that name."""
-    loaded = runtime_of(request).backends
-    if loaded:
-        check_there(name, (AUTO, *loaded))
+    generation = runtime_of(request).generation
+    if generation.backends and name not in generation.encoders:  # of which the cascade says what they are
+        check_there(name, (AUTO, *generation.taggers))
     return await _classify(request, name)
 
 
 async def _classify(request: Request, model: str) -> Response:
     runtime = runtime_of(request)
-    content = await respond(runtime, request.scope, request.receive, HuggingFaceForm(runtime, model))
+    content = await respond(runtime, request.scope, request.receive, HuggingFaceForm(runtime, model), tagged)
     return Response(content, media_type="application/json")
 
 
@@ -158,7 +160,7 @@ class HuggingFaceForm:
         given = content.get("inputs")
         check_count(given, "inputs", settings)
         check_unicode(given, "inputs", depth=1)
-        _check_type(given)
+        check_text_or_texts(given, "inputs")
         request = validated(TokenClassificationRequest, content)
         self._parameters = request.parameters or self._parameters
         self._single = isinstance(request.inputs, str)
@@ -191,16 +193,6 @@ class HuggingFaceForm:
             }
             for entity in wanted
         ]
-
-
-def _check_type(inputs: object) -> None:
-    """Before pydantic, which would complain once for each type that `inputs` may have."""
-    if isinstance(inputs, list):
-        for number, text in enumerate(inputs):
-            if not isinstance(text, str):
-                raise InvalidRequest(f"inputs[{number}]: must be a string, got {type(text).__name__}")
-    elif inputs is not None and not isinstance(inputs, str):
-        raise InvalidRequest(f"inputs: must be a string or a list of strings, got {type(inputs).__name__}")
 
 
 def _words(text: str, entities: Sequence[dict[str, Any]]) -> Iterator[dict[str, object]]:

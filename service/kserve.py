@@ -10,13 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from onoma import __version__
+from service.embedding import embedded
 from service.errors import DeadlineExceeded, InvalidRequest, shown
 from service.models import managed
-from service.ner import read_body, respond
+from service.ner import read_body, respond, tagged
 from service.parsing import load_object, validated
 from service.registry import AUTO, STUDENT, TEACHER, bundle_names
 from service.routes import runtime_of
-from service.tensors import OUTPUTS, InferResponse, TensorForm, body_schema, check_version, versions_of
+from service.tensors import (
+    ENCODER_OUTPUTS,
+    OUTPUTS,
+    EncoderTensorForm,
+    InferResponse,
+    TensorForm,
+    body_schema,
+    check_version,
+    versions_of,
+)
 
 
 class ProtocolError(BaseModel):
@@ -52,6 +62,12 @@ class ModelReady(BaseModel):
     ready: bool
 
 
+class ModelParameters(BaseModel):
+    """What else there is to say of a model."""
+
+    kind: str = Field(description="token-classification: it finds entities; sentence-encoder: it gives vectors")
+
+
 class TensorMetadata(BaseModel):
     """A tensor; -1 stands for any size."""
 
@@ -68,6 +84,7 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: ModelParameters
 
 
 class ModelIndex(BaseModel):
@@ -142,12 +159,19 @@ async def version_metadata(request: Request, model: str, version: str) -> ModelM
 def _metadata(request: Request, model: str, version: str | None) -> ModelMetadata:
     generation = runtime_of(request).generation
     check_version(generation, model, version)
+    backend = generation.backends[STUDENT if model == AUTO else model]
+    if backend.kind == "sentence-encoder":
+        shape = [-1, backend.dimensions]
+        outputs = [TensorMetadata(name=name, datatype="FP32", shape=shape) for name in ENCODER_OUTPUTS]
+    else:
+        outputs = [TensorMetadata(name=name, datatype="BYTES", shape=[-1]) for name in OUTPUTS]
     return ModelMetadata(
         name=model,
         versions=versions_of(generation, model),
         platform="onnx_onnxv1",
         inputs=[TensorMetadata(name="text", datatype="BYTES", shape=[-1])],
-        outputs=[TensorMetadata(name=name, datatype="BYTES", shape=[-1]) for name in OUTPUTS],
+        outputs=outputs,
+        parameters=ModelParameters(kind=backend.kind),
     )
 
 
@@ -177,7 +201,10 @@ async def _model_ready(request: Request, model: str, version: str | None) -> Mod
     summary="Find the named entities of texts (KServe v2)",
 )
 async def infer(request: Request, model: str) -> Response:
-    """As POST /ner, in tensors: N texts in; a JSON list of entities, the model and the fallback for each out."""
+    """As POST /ner, in tensors: N texts in; a JSON list of entities, the model and the fallback for each out.
+
+    A sentence encoder gives N vectors, as POST /embed.
+    """
     return await _infer(request, model, None)
 
 
@@ -195,8 +222,12 @@ async def version_infer(request: Request, model: str, version: str) -> Response:
 async def _infer(request: Request, model: str, version: str | None) -> Response:
     runtime = runtime_of(request)
     binary = "inference-header-content-length" in request.headers
-    form = TensorForm(runtime, model=model, version=version, binary=binary)
-    content = await respond(runtime, request.scope, request.receive, form)
+    if model in runtime.generation.encoders:
+        encoder_form = EncoderTensorForm(runtime, model=model, version=version, binary=binary)
+        content = await respond(runtime, request.scope, request.receive, encoder_form, embedded)
+    else:
+        form = TensorForm(runtime, model=model, version=version, binary=binary)
+        content = await respond(runtime, request.scope, request.receive, form, tagged)
     return Response(content, media_type="application/json")
 
 

@@ -22,7 +22,12 @@ LOG = logging.getLogger("onoma.service")
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _DISCARDED_BYTES, _DISCARD_SECONDS = 64 * 1024 * 1024, 5.0
-ENDPOINTS = frozenset({"/", "/ner", "/ner/stream", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
+ENDPOINTS = frozenset(
+    {
+        *("/", "/ner", "/ner/stream", "/embed", "/similarity", "/v1/embeddings"),
+        *("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"),
+    }
+)
 
 UNBOUNDED = frozenset({"/ner/stream"})
 """Endpoints whose bodies may have any size."""

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from service.backend import Backend
+from service.backend import AnyBackend
 from service.errors import ManagementOff
 from service.registry import STUDENT, TEACHER
 from service.routes import runtime_of
@@ -18,12 +18,16 @@ from service.schemas import ErrorResponse
 class ModelOut(BaseModel):
     """A loaded model. What its bundle does not say is null."""
 
-    name: str = Field(description="what `model` of POST /ner calls it: the name of its bundle's folder")
+    name: str = Field(description="what `model` of a request calls it: the name of its bundle's folder")
     bundle: str | None = Field(default=None, description="the name in its bundle")
-    role: str | None = Field(default=None, description="what it was made as: student or teacher")
+    kind: Literal["token-classification", "sentence-encoder"] = Field(
+        description="token-classification: it finds entities; sentence-encoder: it gives vectors"
+    )
+    role: str | None = Field(default=None, description="what it was made as: student, teacher or encoder")
     architecture: str | None = None
     parameters: int | None = None
-    labels: list[str] = Field(description="types of entities it finds")
+    labels: list[str] = Field(description="types of entities it finds; a sentence encoder has none")
+    dimensions: int | None = Field(default=None, description="numbers in a vector of a sentence encoder")
     languages: list[str] | None = None
     decoder: str | None = Field(default=None, description="softmax or crf")
     quantization: str | None = None
@@ -76,24 +80,29 @@ async def models(request: Request) -> ModelsOut:
     )
 
 
-def _described(backend: Backend) -> ModelOut:
+def _described(backend: AnyBackend) -> ModelOut:
     manifest = backend.manifest
-    labels = list(backend.labels.types)
-    if manifest is None:
-        return ModelOut(name=backend.name, labels=labels)
-    return ModelOut(
+    model = ModelOut(
         name=backend.name,
-        bundle=manifest.name,
-        role=manifest.role,
-        architecture=manifest.architecture,
-        parameters=manifest.parameters,
-        labels=labels,
-        languages=list(manifest.languages),
-        decoder=manifest.decoder,
-        quantization=manifest.quantization.method,
-        created=manifest.created,
-        licence=manifest.licence,
-        max_length=manifest.max_length,
+        kind=backend.kind,
+        labels=list(backend.labels.types) if backend.kind == "token-classification" else [],
+        dimensions=backend.dimensions if backend.kind == "sentence-encoder" else None,
+    )
+    if manifest is None:
+        return model
+    return model.model_copy(
+        update={
+            "bundle": manifest.name,
+            "role": manifest.role,
+            "architecture": manifest.architecture,
+            "parameters": manifest.parameters,
+            "languages": list(manifest.languages),
+            "decoder": manifest.decoder if manifest.kind == "token-classification" else None,
+            "quantization": manifest.quantization.method,
+            "created": manifest.created,
+            "licence": manifest.licence,
+            "max_length": manifest.max_length,
+        }
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from starlette.types import Message, Receive, Scope
 
@@ -17,6 +17,8 @@ from service.queueing import Stages
 from service.results import Inputs, render, to_json
 from service.runtime import Runtime
 from service.schemas import NerRequest
+
+F = TypeVar("F")
 
 OFF_LOOP_BYTES = 32_768
 """From this many bytes on, parsing and rendering would keep the event loop from other clients."""
@@ -65,12 +67,19 @@ async def ner(runtime: Runtime, scope: Scope, receive: Receive) -> bytes:
 
     :raises ServiceError: if there is none.
     """
-    return await respond(runtime, scope, receive, NerForm(runtime, scope["state"]["request_id"]))
+    return await respond(runtime, scope, receive, NerForm(runtime, scope["state"]["request_id"]), tagged)
 
 
-async def respond(runtime: Runtime, scope: Scope, receive: Receive, form: Form) -> bytes:
+async def respond(
+    runtime: Runtime,
+    scope: Scope,
+    receive: Receive,
+    form: F,
+    answer: Callable[[Runtime, bytes, float, F], Awaitable[bytes]],
+) -> bytes:
     """The answer to one request, within its limits.
 
+    :param answer: makes it, of the body, the time at which the request began, and its form; `tagged` for entities.
     :raises ServiceError: if there is none.
     """
     seconds = runtime.settings.deadline_seconds
@@ -80,7 +89,7 @@ async def respond(runtime: Runtime, scope: Scope, receive: Receive, form: Form) 
             async with asyncio.timeout(seconds):
                 body = await read_body(scope, receive)
                 with dropped_when_gone(receive):
-                    return await _answer(runtime, body, began, form)
+                    return await answer(runtime, body, began, form)
         except TimeoutError:
             raise DeadlineExceeded(f"the request took longer than the {seconds:g} seconds allowed") from None
 
@@ -179,7 +188,11 @@ def dropped_when_gone(receive: Receive) -> Iterator[None]:
         watch.close()
 
 
-async def _answer(runtime: Runtime, body: bytes, began: float, form: Form) -> bytes:
+async def tagged(runtime: Runtime, body: bytes, began: float, form: Form) -> bytes:
+    """The answer to one request for entities, for `respond`.
+
+    :raises ServiceError: if there is none.
+    """
     large = len(body) > OFF_LOOP_BYTES
     stages = Stages()
 

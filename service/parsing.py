@@ -45,6 +45,11 @@ def validated(model: type[M], content: object) -> M:
         raise InvalidRequest(_first_complaint(error)) from None
 
 
+def whole(number: object) -> object:
+    """8.0 is an integer in JSON; for a BeforeValidator."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 def check_labels(labels: Sequence[str] | None, known_labels: Sequence[str]) -> None:
     """Refuse a type that no model knows.
 
@@ -128,6 +133,19 @@ def _check_text(value: object, field: str, depth: int) -> None:
     elif isinstance(value, list) and depth:
         for number, item in enumerate(value):
             _check_text(item, f"{field}[{number}]", depth - 1)
+
+
+def check_text_or_texts(value: object, field: str) -> None:
+    """Refuse what is neither a text nor a list of texts, before pydantic, which would complain once for each.
+
+    :raises InvalidRequest: names the field.
+    """
+    if isinstance(value, list):
+        for number, text in enumerate(value):
+            if not isinstance(text, str):
+                raise InvalidRequest(f"{field}[{number}]: must be a string, got {type(text).__name__}")
+    elif value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"{field}: must be a string or a list of strings, got {type(value).__name__}")
 
 
 def _check_sizes(request: NerRequest, settings: Settings) -> None:

@@ -13,16 +13,11 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onoma.encoding import Encoded
-from onoma.tagger import Tagged
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
+from service.steps import Floats, Ints
 
 # Longest window of each bucket; each step adds at most half, so a batch is at most a third padding.
 _BUCKETS = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
@@ -60,7 +55,7 @@ class Job:
     """What one request asks of one model.
 
     :param texts: to be encoded and decoded by the engine; empty if `inputs` came encoded.
-    :param future: gets `tagged`, or `emissions` if the inputs came encoded; lives on the event loop.
+    :param future: gets the answers, or `outputs` if the inputs came encoded; lives on the event loop.
     :param deadline: time.monotonic() after which nobody wants the answer.
     :param weight: how many times as long as it is the job seems to the queue.
     :param waiting: windows not yet taken, `left` those not yet done.
@@ -70,14 +65,14 @@ class Job:
     """
 
     texts: Sequence[str]
-    future: asyncio.Future[list[Tagged] | list[Floats]]
+    future: asyncio.Future[list[Any]]
     deadline: float
     submitted: float
     weight: int = 1
     characters: int = 0
-    encoded: list[Encoded] = field(default_factory=list)
+    encoded: list[Any] = field(default_factory=list)
     inputs: list[Ints] = field(default_factory=list)
-    emissions: list[Floats] = field(default_factory=list)
+    outputs: list[Floats] = field(default_factory=list)
     waiting: int = 0
     waiting_tokens: int = 0
     left: int = 0
@@ -86,11 +81,11 @@ class Job:
     lives: int = 1
     stages: Stages = field(default_factory=Stages)
 
-    def encode(self, inputs: list[Ints], encoded: Sequence[Encoded] = ()) -> None:
+    def encode(self, inputs: list[Ints], encoded: Sequence[Any] = ()) -> None:
         """Its windows are known: nothing of them has run, and they are not in the queue yet."""
         self.encoded = list(encoded)
         self.inputs = inputs
-        self.emissions = [np.empty((0, 0), dtype=np.float32)] * len(inputs)
+        self.outputs = [np.empty((0, 0), dtype=np.float32)] * len(inputs)
         self.left = len(inputs)
 
     def estimate(self) -> None:

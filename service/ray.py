@@ -19,18 +19,17 @@ from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.types import ASGIApp
 
-from onoma.bundle import read_manifest
-from onoma.labels import LabelSet
+from onoma.bundle import read_any_manifest
 from service.app import create_app
-from service.backend import Backend
+from service.backend import AnyBackend
 from service.errors import ClientGone, NotReady, Overloaded, WorkerDead
 from service.logs import configure
 from service.merging import merge, pack, render, unpack
 from service.metrics import Metrics
 from service.ray_hangups import Hangups
 from service.ray_settings import RaySettings
-from service.registry import STUDENT, find_bundles, load_taggers
-from service.remote import Ask, Question, RemoteBackend, Reply, reply
+from service.registry import STUDENT, find_bundles, load_models
+from service.remote import Ask, Question, RemoteBackend, RemoteEncoder, Reply, reply
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -94,10 +93,10 @@ class Other:
         _prepare(settings)
         self._name = name
         self._runtime = Runtime(settings)
-        await self._runtime.start(load_taggers(settings, only=name))
+        await self._runtime.start(load_models(settings, only=name))
 
     async def answer(self, question: Question) -> Reply:
-        """Tag the texts of a request."""
+        """Answer for the texts of a request."""
         return await reply(self._runtime.backends[self._name], question)
 
     async def metrics(self) -> bytes:
@@ -122,9 +121,9 @@ class Student:
 
     def __init__(self, settings: Settings, others: Mapping[str, Any]) -> None:
         _prepare(settings)
-        taggers = load_taggers(settings, only=STUDENT)
+        models = load_models(settings, only=STUDENT)
         elsewhere = {name: _remote(settings, name, handle) for name, handle in others.items()}
-        self._app = create_app(settings, taggers=taggers, elsewhere=elsewhere)
+        self._app = create_app(settings, models=models, elsewhere=elsewhere)
         self._runtime: Runtime = self._app.state.runtime
         own = serve.get_replica_context()
         students = serve.get_deployment_handle(own.deployment, own.app_name)
@@ -177,9 +176,12 @@ class Replicas:
         return [one for one in answers if isinstance(one, bytes)]
 
 
-def _remote(settings: Settings, name: str, handle: Any) -> Backend:
-    manifest = read_manifest(settings.models / name)
-    return RemoteBackend(name, LabelSet(manifest.labels, manifest.scheme), manifest, asker(name, handle))
+def _remote(settings: Settings, name: str, handle: Any) -> AnyBackend:
+    manifest = read_any_manifest(settings.models / name)
+    ask = asker(name, handle)
+    if manifest.kind == "sentence-encoder":
+        return RemoteEncoder(name, ask, dimensions=manifest.dimensions, manifest=manifest)
+    return RemoteBackend(name, ask, labels=manifest.label_set, manifest=manifest)
 
 
 def asker(name: str, handle: Any) -> Ask:

@@ -7,16 +7,18 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from onoma.bundle import MANIFEST, read_manifest
+from onoma.bundle import MANIFEST, read_any_manifest
+from onoma.embedder import Embedder
 from onoma.errors import BundleError
 from onoma.model import available_cores
 from onoma.tagger import Tagger
+from service.backend import AnyModel
 from service.errors import NotFound, shown
 from service.settings import Settings
 
 LOG = logging.getLogger("onoma.service")
 
-STUDENT, TEACHER = "student", "teacher"
+STUDENT, TEACHER, ENCODER = "student", "teacher", "encoder"
 AUTO = "auto"
 """The student, and the teacher where the student is unsure or fails."""
 _RESERVED = (AUTO, "reload")  # what POST /models/reload would take for a model
@@ -63,15 +65,15 @@ def check_there(name: str, names: Collection[str]) -> None:
         raise NotFound(f"model: there is no {shown(name)}; there is {', '.join(names)}")
 
 
-def load_taggers(
-    settings: Settings, *, present: Mapping[str, Tagger] | None = None, only: str | None = None
-) -> dict[str, Tagger]:
-    """The taggers of the models' folder by name, in order. Every hash is checked.
+def load_models(
+    settings: Settings, *, present: Mapping[str, AnyModel] | None = None, only: str | None = None
+) -> dict[str, AnyModel]:
+    """The models of their folder by name, in order. Every hash is checked.
 
-    :param present: taggers loaded before; one whose bundle has not changed is taken over. A bundle is gone when its
+    :param present: models loaded before; one whose bundle has not changed is taken over. A bundle is gone when its
         sub-folder is; without its bundle.json it is damaged.
     :param only: look at this bundle, and take over all others of `present`.
-    :raises BundleError: if the student is missing, or a bundle is damaged.
+    :raises BundleError: if the student is missing, a bundle is damaged, or the student or the teacher is no tagger.
     :raises NotFound: if there is no bundle `only`.
     """
     present = present or {}
@@ -89,10 +91,14 @@ def load_taggers(
     return {name: _load(folder, threads, present.get(name)) for name, folder in found.items()}
 
 
-def _load(folder: Path, threads: int, present: Tagger | None) -> Tagger:
+def _load(folder: Path, threads: int, present: AnyModel | None) -> AnyModel:
     try:
-        if present is not None and present.manifest == read_manifest(folder):
+        manifest = read_any_manifest(folder)
+        if present is not None and present.manifest == manifest:
             return present
+        # What `auto` asks must find entities: Tagger.load says so of anything else.
+        if manifest.kind == "sentence-encoder" and folder.name not in (STUDENT, TEACHER):
+            return Embedder.load(folder, threads=threads)
         return Tagger.load(folder, threads=threads)
     except OSError as error:  # a file that goes away while it is read, or may not be read
         raise BundleError(f"{folder} cannot be read: {error.strerror}: {error.filename}") from error

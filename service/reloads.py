@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from onoma.errors import BundleError
-from service.backend import Backend, LocalBackend
+from service.backend import AnyBackend, LocalBackend, LocalEncoder
 from service.errors import ReloadFailed
-from service.registry import STUDENT, check_there, load_taggers
+from service.registry import STUDENT, check_there, load_models
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
@@ -91,14 +91,14 @@ class Reloads:
                 raise ReloadFailed(f"this server has several processes: remove the folder of {name} and reload")
             return self._runtime.swap({other: backend for other, backend in backends.items() if other != name})
 
-    async def _read(self, name: str | None) -> dict[str, Backend]:
+    async def _read(self, name: str | None) -> dict[str, AnyBackend]:
         """The models as they are in the folder now, warmed up where they are new."""
         runtime = self._runtime
-        backends = runtime.backends.items()
-        present = {loaded: backend.tagger for loaded, backend in backends if isinstance(backend, LocalBackend)}
+        local = [one for one in runtime.backends.values() if isinstance(one, LocalBackend | LocalEncoder)]
+        present = {backend.name: backend.model for backend in local}
         try:
-            taggers = await runtime.in_pool(lambda: load_taggers(runtime.settings, present=present, only=name))
-            return await runtime.prepare(taggers)
+            models = await runtime.in_pool(lambda: load_models(runtime.settings, present=present, only=name))
+            return await runtime.prepare(models)
         except BundleError as error:
             runtime.metrics.reload_failures.inc()
             LOG.error("reload failed, the models stay as they were: %s", error)

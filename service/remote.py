@@ -11,16 +11,19 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from onoma.bundle import Manifest
+from onoma.bundle import EncoderManifest, Manifest
+from onoma.embedder import Embedded
 from onoma.labels import LabelSet
 from onoma.tagger import Tagged
-from service.backend import Backend
+from service.backend import Served
 from service.errors import DeadlineExceeded, InferenceFailed, ServiceError, error_classes
 from service.queueing import Stages
 from service.records import REQUEST_ID, note_run
 
 LOG = logging.getLogger("onoma.service")
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,12 @@ class Failure:
 class Reply:
     """What the model says.
 
-    :param tagged: one of each text.
+    :param answers: one of each text, as the kind of model gives them.
     :param wait_seconds: how long what comes next will probably wait there.
     :param failure: instead of an answer.
     """
 
-    tagged: list[Tagged]
+    answers: list[Any]
     stages: Stages
     wait_seconds: float
     failure: Failure | None = None
@@ -67,20 +70,20 @@ Ask = Callable[[Question], Awaitable[Reply]]
 where there is no way or nobody answers any more."""
 
 
-async def reply(backend: Backend, question: Question) -> Reply:
+async def reply(backend: Served, question: Question) -> Reply:
     """Answer a question in the process that has the model."""
     REQUEST_ID.set(question.request_id)
     deadline = time.monotonic() + question.seconds
     stages = Stages()
     try:
         if question.texts:
-            tagged = await backend.run(question.texts, stages, deadline=deadline, bulk=question.bulk)
+            answers = await backend.run(question.texts, stages, deadline=deadline, bulk=question.bulk)
         else:
-            tagged = []
+            answers = []
             await backend.probe(deadline=deadline)
     except ServiceError as error:
         return Reply([], stages, backend.wait_seconds, Failure(error.code, error.message, error.headers))
-    return Reply(tagged, stages, backend.wait_seconds)
+    return Reply(answers, stages, backend.wait_seconds)
 
 
 def as_error(failure: Failure) -> ServiceError:
@@ -92,15 +95,13 @@ def as_error(failure: Failure) -> ServiceError:
 
 
 @dataclass(slots=True)
-class RemoteBackend:
-    """A model that another process runs (a Backend). Its metrics are kept there."""
+class _Remote(Generic[A]):
+    """A model that another process runs. Its metrics are kept there."""
 
     name: str
-    labels: LabelSet
-    manifest: Manifest | None
     ask: Ask = field(repr=False)
-    _wait: float = 0.0
-    _told: float = 0.0  # when
+    _wait: float = field(default=0.0, init=False)
+    _told: float = field(default=0.0, init=False)  # when
 
     @property
     def alive(self) -> bool:
@@ -123,8 +124,8 @@ class RemoteBackend:
     def close(self) -> None:
         """Nothing to do."""
 
-    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[Tagged]:
-        """As Backend has it. The way there and back is in no stage, only in the time of the whole request."""
+    async def run(self, texts: Sequence[str], stages: Stages, *, deadline: float, bulk: bool = False) -> list[A]:
+        """As Served has it. The way there and back is in no stage, only in the time of the whole request."""
         noted = note_run(self.name, len(texts), time.monotonic())
         if not texts:
             return []
@@ -132,10 +133,10 @@ class RemoteBackend:
         stages.add(told.stages)
         if noted is not None:
             noted.stages = told.stages
-        return told.tagged
+        return told.answers
 
     async def probe(self, *, deadline: float) -> None:
-        """As Backend has it, of one of the processes behind the name."""
+        """As Served has it, of one of the processes behind the name."""
         await self._ask((), deadline, False)
 
     async def _ask(self, texts: Sequence[str], deadline: float, bulk: bool) -> Reply:
@@ -156,3 +157,21 @@ class RemoteBackend:
         if told.failure is not None:
             raise as_error(told.failure)
         return told
+
+
+@dataclass(slots=True)
+class RemoteBackend(_Remote[Tagged]):
+    """A tagger that another process runs (a Backend)."""
+
+    kind: ClassVar[Literal["token-classification"]] = "token-classification"
+    labels: LabelSet = field(kw_only=True)
+    manifest: Manifest | None = None
+
+
+@dataclass(slots=True)
+class RemoteEncoder(_Remote[Embedded]):
+    """A sentence encoder that another process runs (an EncoderBackend)."""
+
+    kind: ClassVar[Literal["sentence-encoder"]] = "sentence-encoder"
+    dimensions: int = field(kw_only=True)
+    manifest: EncoderManifest | None = None

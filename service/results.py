@@ -67,7 +67,7 @@ def render_each(
 
 
 def to_json(response: dict[str, object], stages: Stages, total: float) -> bytes:
-    """The response with its timings in milliseconds, as JSON."""
+    """The response with its timings in milliseconds, as JSON; it may hold numpy's arrays."""
     seconds = {
         "queue": stages.queue,
         "tokenize": stages.tokenize,
@@ -76,7 +76,7 @@ def to_json(response: dict[str, object], stages: Stages, total: float) -> bytes:
         "total": total,
     }
     timings = {stage: round(value * 1000, 3) for stage, value in seconds.items()}
-    return orjson.dumps({**response, "timings_ms": timings})
+    return orjson.dumps({**response, "timings_ms": timings}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _wanted(request: NerRequest, entities: Sequence[Entity]) -> list[tuple[Entity, float]]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
-from onoma.tagger import Tagged, Tagger, infer_in_batches
+from onoma.tagger import infer_in_batches
 from service.errors import ServiceError
-from service.queueing import Floats, Ints, Job
+from service.queueing import Job
+from service.steps import Floats, Ints, Steps
 
-Answered = list[Tagged] | list[Floats]
-Outcome = tuple[Any, Any]  # what the job's future gives (list[Tagged] or list[Floats]), and its Stages
+Answered = list[Any] | list[Floats]
+Outcome = tuple[Any, Any]  # what the job's future gives (answers to texts, or list[Floats]), and its Stages
 
 
 class BatchObserver(Protocol):
@@ -31,28 +32,28 @@ class BatchObserver(Protocol):
         ...
 
 
-def checked(infer: Callable[[Sequence[Ints]], list[Floats]], inputs: Sequence[Ints]) -> list[Floats]:
-    """The model's emissions.
+def checked(model: Steps[Any], inputs: Sequence[Ints]) -> list[Floats]:
+    """The model's outputs.
 
     :raises ValueError: if they do not match the inputs, or are not finite.
     """
-    rows = infer(inputs)
-    if [len(one) for one in rows] != [len(ids) for ids in inputs]:
-        raise ValueError("the model's emissions do not match its inputs")
+    rows = model.infer(inputs)
+    if not model.fits(inputs, rows):
+        raise ValueError("the model's outputs do not match its inputs")
     if not np.isfinite(rows[0] if len(rows) == 1 else np.concatenate(rows)).all():
-        raise ValueError("the model's emissions are not finite")
+        raise ValueError("the model's outputs are not finite")
     return rows
 
 
-def run_alone(job: Job, tagger: Tagger, batch_tokens: int) -> Answered:
+def run_alone(job: Job, model: Steps[Any], batch_tokens: int) -> Answered:
     """All steps of one job, without the company of others; its stages are timed."""
     began = time.monotonic()
-    encoded = tagger.encode(job.texts)
+    encoded = model.encode(job.texts)
     inputs = [ids for one in encoded for ids in one.inputs] if job.texts else job.inputs
     after_encode = time.monotonic()
-    emissions = infer_in_batches(partial(checked, tagger.infer), inputs, batch_tokens)
+    outputs = infer_in_batches(partial(checked, model), inputs, batch_tokens)
     after_infer = time.monotonic()
-    answered: Answered = tagger.decode_batch(encoded, emissions) if job.texts else emissions
+    answered: Answered = model.decode_batch(encoded, outputs) if job.texts else outputs
     stages = job.stages
     stages.queue, stages.tokenize = began - job.submitted, after_encode - began
     stages.infer, stages.decode = after_infer - after_encode, time.monotonic() - after_infer

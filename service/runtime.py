@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 
+from onoma.embedder import Embedder
 from onoma.errors import BundleError
 from onoma.model import available_cores
-from onoma.tagger import Tagger
-from service.backend import Backend, LocalBackend
+from service.backend import AnyBackend, AnyModel, Backend, LocalBackend, LocalEncoder
 from service.batching import Engine
 from service.breaker import Breaker
 from service.budget import Budget
@@ -21,21 +21,27 @@ from service.cascade import Cascade
 from service.generation import Generation
 from service.health import Health
 from service.metrics import Metrics
-from service.registry import STUDENT, TEACHER, in_order, load_taggers
+from service.registry import STUDENT, TEACHER, in_order, load_models
 from service.reloads import Change, Reloads
 from service.settings import Settings
 from service.siblings import Together
+from service.steps import Steps
 from service.warming import INLINE_SECONDS, Speed, warm_up
 
 LOG = logging.getLogger("onoma.service")
 T = TypeVar("T")
+A = TypeVar("A")
 
 
-def _try_out(tagger: Tagger, batch_tokens: int) -> Speed:
-    (rows,) = tagger.infer([np.zeros(1, dtype=np.int64)])
-    if rows.shape[1] != len(tagger.labels.tags):
-        raise ValueError(f"it gives {rows.shape[1]} numbers for a word-piece, and has {len(tagger.labels.tags)} labels")
-    return warm_up(tagger, batch_tokens)
+def _try_out(model: AnyModel, batch_tokens: int) -> Speed:
+    (output,) = model.infer([np.zeros(1, dtype=np.int64)])
+    if isinstance(model, Embedder):
+        if output.shape != (model.dimensions,):
+            raise ValueError(f"it gives numbers of the shape {output.shape} for a text, not {model.dimensions} of them")
+    elif output.shape[1] != len(model.labels.tags):
+        columns, tags = output.shape[1], len(model.labels.tags)
+        raise ValueError(f"it gives {columns} numbers for a word-piece, and has {tags} labels")
+    return warm_up(model, batch_tokens)
 
 
 class Runtime:
@@ -44,7 +50,7 @@ class Runtime:
     :param elsewhere: models that other processes run, by name.
     """
 
-    def __init__(self, settings: Settings, *, elsewhere: Mapping[str, Backend] | None = None) -> None:
+    def __init__(self, settings: Settings, *, elsewhere: Mapping[str, AnyBackend] | None = None) -> None:
         self.settings = settings
         self._elsewhere = elsewhere or {}
         self.metrics = Metrics()
@@ -61,13 +67,13 @@ class Runtime:
         self.reloads = Reloads(self)
         self._budget = Budget(settings.fallback_share)
         self._breaker = self._new_breaker()
-        self.generation = Generation({}, self._cascade({}))
+        self.generation = self._generation({})
         self._living = [self.generation]
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def backends(self) -> Mapping[str, Backend]:
-        """The loaded models by name: the student, the teacher, then the others."""
+    def backends(self) -> Mapping[str, AnyBackend]:
+        """The loaded models of all kinds by name: the student, the teacher, then the others."""
         return self.generation.backends
 
     @property
@@ -83,39 +89,45 @@ class Runtime:
     @property
     def threshold(self) -> float:
         """The confidence under which `auto` asks the teacher."""
-        return self._threshold(self.backends)
+        return self._threshold(self.generation.taggers)
 
     def _new_breaker(self) -> Breaker:
         return Breaker(failures=self.settings.breaker_failures, seconds=self.settings.breaker_seconds)
 
-    def _cascade(self, backends: Mapping[str, Backend]) -> Cascade:
+    def _generation(self, backends: Mapping[str, AnyBackend]) -> Generation:
+        taggers = {name: one for name, one in backends.items() if one.kind == "token-classification"}
+        encoders = {name: one for name, one in backends.items() if one.kind == "sentence-encoder"}
+        return Generation(taggers, encoders, self._cascade(taggers, encoders))
+
+    def _cascade(self, taggers: Mapping[str, Backend], encoders: Collection[str]) -> Cascade:
         return Cascade(
-            backends,
-            threshold=self._threshold(backends),
+            taggers,
+            encoders=encoders,
+            threshold=self._threshold(taggers),
             fallback=self.settings.fallback,
             fallback_seconds=self.settings.fallback_seconds,
             budget=self._budget,
             breaker=self._breaker,
             metrics=self.metrics,
-            wait_seconds=lambda: backends[TEACHER].wait_seconds,
+            wait_seconds=lambda: taggers[TEACHER].wait_seconds,
         )
 
-    async def start(self, taggers: Mapping[str, Tagger] | None) -> None:
+    async def start(self, models: Mapping[str, AnyModel] | None) -> None:
         """Load (unless given), warm up, start the queues; ready from then on."""
-        loaded = taggers if taggers is not None else await self.in_pool(lambda: load_taggers(self.settings))
+        loaded = models if models is not None else await self.in_pool(lambda: load_models(self.settings))
         backends = {**await self.prepare(loaded), **self._elsewhere}
         self.swap({name: backends[name] for name in in_order(backends)})
 
-    async def prepare(self, taggers: Mapping[str, Tagger]) -> dict[str, Backend]:
-        """Backends of taggers, whose engines are still to be started; what works already is taken over."""
-        backends: dict[str, Backend] = {}
-        for name, tagger in taggers.items():
+    async def prepare(self, models: Mapping[str, AnyModel]) -> dict[str, AnyBackend]:
+        """Backends of models, whose engines are still to be started; what works already is taken over."""
+        backends: dict[str, AnyBackend] = {}
+        for name, model in models.items():
             kept = self.backends.get(name)
-            same = isinstance(kept, LocalBackend) and kept.tagger is tagger and kept.alive
-            backends[name] = kept if kept is not None and same else await self._backend(name, tagger)
+            same = isinstance(kept, LocalBackend | LocalEncoder) and kept.model is model and kept.alive
+            backends[name] = kept if kept is not None and same else await self._backend(name, model)
         return backends
 
-    def swap(self, backends: Mapping[str, Backend]) -> Change:
+    def swap(self, backends: Mapping[str, AnyBackend]) -> Change:
         """Answer with these models from now on, all at once."""
         old = self.generation
         fresh = [backend for name, backend in backends.items() if old.backends.get(name) is not backend]
@@ -129,7 +141,7 @@ class Runtime:
             self.metrics.forget(name)
         if backends.get(TEACHER) is not old.backends.get(TEACHER):
             self._breaker = self._new_breaker()
-        self.generation = Generation(backends, self._cascade(backends))
+        self.generation = self._generation(backends)
         self._living.append(self.generation)
         self.health.loaded(self.generation)
         self.in_background(self._retire(old))
@@ -153,18 +165,23 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _backend(self, name: str, tagger: Tagger) -> LocalBackend:
+    async def _backend(self, name: str, model: AnyModel) -> LocalBackend | LocalEncoder:
         try:
-            speed = await self.in_pool(lambda: _try_out(tagger, self.settings.batch_tokens))
+            speed = await self.in_pool(lambda: _try_out(model, self.settings.batch_tokens))
         except Exception as error:  # onnxruntime's errors share no base class
             raise BundleError(f"the {name} loads, but does not run: {error}") from error
         workers = self.settings.workers
         if workers is None:
             workers = 0 if speed.slowest <= INLINE_SECONDS else 1
         LOG.info("%s: a full batch takes %.1f ms, threads: %d", name, 1000 * speed.slowest, workers)
-        engine = Engine(
+        if isinstance(model, Embedder):
+            return LocalEncoder(name, model, self._engine(name, model, workers, speed), self.pool, self.metrics)
+        return LocalBackend(name, model, self._engine(name, model, workers, speed), self.pool, self.metrics)
+
+    def _engine(self, name: str, model: Steps[A], workers: int, speed: Speed) -> Engine[A]:
+        return Engine(
             name,
-            tagger,
+            model,
             batch_tokens=self.settings.batch_tokens,
             max_queue_tokens=self.settings.max_queue_tokens,
             max_queue_seconds=self.settings.max_queue_seconds,
@@ -173,30 +190,30 @@ class Runtime:
             rate=speed.rate,
             observer=self.metrics,
         )
-        return LocalBackend(name, tagger, engine, self.pool, self.metrics)
 
-    def _threshold(self, backends: Mapping[str, Backend]) -> float:
+    def _threshold(self, taggers: Mapping[str, Backend]) -> float:
         if self.settings.fallback_threshold is not None:
             return self.settings.fallback_threshold
-        student = backends.get(STUDENT)
-        return student.tagger.calibration.fallback_threshold if isinstance(student, LocalBackend) else 0.0
+        student = taggers.get(STUDENT)
+        return student.model.calibration.fallback_threshold if isinstance(student, LocalBackend) else 0.0
 
     async def in_pool(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
-    def _describe(self, backend: Backend) -> None:
+    def _describe(self, backend: AnyBackend) -> None:
         self.metrics.watch_queue(backend.name, lambda: backend.queued)
         self.metrics.model.labels(model=backend.name).info(self.description(backend))
 
     @staticmethod
-    def description(backend: Backend) -> dict[str, str]:
+    def description(backend: AnyBackend) -> dict[str, str]:
         """A model in a few words."""
         manifest = backend.manifest
         if manifest is None:
-            return {"name": backend.name}
+            return {"name": backend.name, "kind": backend.kind}
         return {
             "name": manifest.name,
+            "kind": backend.kind,
             "architecture": manifest.architecture,
             "quantization": manifest.quantization.method,
             "created": manifest.created,

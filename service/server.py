@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from onoma import __version__
-from onoma.bundle import read_manifest
+from onoma.bundle import read_any_manifest
 from onoma.model import available_cores
 from service.accepting import ABSENT, Shares
 from service.app import create_app
@@ -21,7 +21,7 @@ from service.draining import DrainingServer
 from service.listening import bound, urls
 from service.logs import configure, fields
 from service.processes import Supervisor
-from service.registry import find_bundles, load_taggers
+from service.registry import find_bundles, load_models
 from service.settings import Settings
 from service.siblings import SECRET_BYTES
 
@@ -63,16 +63,16 @@ def settled(settings: Settings, *, cores: int) -> Settings:
 
 
 def _serve_alone(settings: Settings, listeners: list[socket.socket]) -> int:
-    taggers = load_taggers(settings)
-    server = DrainingServer(create_app(settings, taggers=taggers))
-    _announce(settings, listeners, {name: one.manifest.name if one.manifest else name for name, one in taggers.items()})
+    models = load_models(settings)
+    server = DrainingServer(create_app(settings, models=models))
+    _announce(settings, listeners, {name: one.manifest.name if one.manifest else name for name, one in models.items()})
     server.run(listeners)
     return 0 if server.started else 1
 
 
 def _serve_together(settings: Settings, listeners: list[socket.socket]) -> int:
     # The bundles are looked at here once, so that what is wrong is said once, but their models stay out of memory.
-    models = {name: read_manifest(folder).name for name, folder in find_bundles(settings.models).items()}
+    models = {name: read_any_manifest(folder).name for name, folder in find_bundles(settings.models).items()}
     spawned = multiprocessing.get_context("spawn")
     assert settings.processes is not None
     secret, shares = secrets.token_bytes(SECRET_BYTES), Shares(spawned, settings.processes)

@@ -16,8 +16,8 @@ class Settings(BaseSettings):
 
     models: Path = Field(
         default=Path("models"),
-        description="folder of bundles: `student` (required), `teacher` (optional), and any others, each served under "
-        "its folder's name",
+        description="folder of bundles: `student` (required), `teacher` and `encoder` (optional), and any others, each "
+        "served under its folder's name",
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     )
     max_in_flight: int = Field(default=256, ge=1, description="requests worked on at once; beyond it 429")
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1, description="largest body in bytes; beyond it 413")
-    max_texts: int = Field(default=1024, ge=1, description="most entries of `texts` or `tokens` in a request")
+    max_texts: int = Field(default=1024, ge=1, description="most entries of `texts`, `tokens` or `pairs` in a request")
     max_text_chars: int = Field(default=1_000_000, ge=1, description="most characters (code points) in one text")
     max_total_chars: int = Field(default=2_000_000, ge=1, description="most characters in all texts of a request")
     max_tokens: int = Field(default=200_000, ge=1, description="most given tokens in all of `tokens`")

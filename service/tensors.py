@@ -1,14 +1,15 @@
-"""Tensors: texts and entities as the Open Inference Protocol (KServe v2) writes them."""
+"""Tensors: texts, entities and vectors as the Open Inference Protocol (KServe v2) writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.cascade import Answer
+from service.embedding import Asked, Vectors
 from service.errors import BadRequest, InvalidRequest, NotFound, shown
 from service.generation import Generation
 from service.parsing import check_count, check_labels, check_lengths, check_unicode, load_object, validated
@@ -18,8 +19,11 @@ from service.results import Inputs, render_each
 from service.runtime import Runtime
 from service.schemas import NerRequest
 
-Output = Literal["entities", "model", "fallback"]
+Output = Literal["entities", "model", "fallback", "embeddings"]
 OUTPUTS: tuple[Output, ...] = ("entities", "model", "fallback")
+"""Of a tagger."""
+ENCODER_OUTPUTS: tuple[Output, ...] = ("embeddings",)
+"""Of a sentence encoder."""
 _OPTIONS = ("labels", "min_score", "offset_unit")
 # Common clients send these whatever they ask for. A wish for binary outputs does no harm: the answer says it is JSON.
 _HARMLESS = frozenset({"content_type", "binary_data", "binary_data_output"})
@@ -92,12 +96,14 @@ class InferRequest(_Strict):
 
 
 class OutputTensor(BaseModel):
-    """One string for each text."""
+    """One string for each text, or one vector."""
 
-    name: str = Field(description="entities: a JSON list each, as in POST /ner; model; fallback: empty for none")
+    name: Output = Field(
+        description="entities: a JSON list each, as in POST /ner; model; fallback: empty for none; embeddings: vectors"
+    )
     shape: list[int]
-    datatype: Literal["BYTES"]
-    data: list[str]
+    datatype: Literal["BYTES", "FP32"]
+    data: list[str] | list[float] = Field(description="of vectors, the numbers of one after those of another")
 
 
 class InferResponse(BaseModel):
@@ -147,12 +153,15 @@ def check_version(generation: Generation, name: str, version: str | None) -> str
     return versions[-1]
 
 
-class TensorForm:
-    """The form of one inference request and its answer.
+class _TensorForm:
+    """What inference requests and their answers have in common.
 
     :param model: of the path, as `version`.
     :param binary: whether the request says that tensors follow its JSON.
     """
+
+    known_outputs: ClassVar[tuple[Output, ...]]
+    known_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, runtime: Runtime, *, model: str, version: str | None, binary: bool) -> None:
         self._runtime = runtime
@@ -160,8 +169,8 @@ class TensorForm:
         self._version = version
         self._binary = binary
 
-    def read(self, body: bytes) -> NerRequest:
-        """What is asked."""
+    def _asked(self, body: bytes) -> tuple[list[str], dict[str, object]]:
+        """The texts of an InferRequest, and how to answer."""
         self._generation = self._runtime.generation
         self._answering = check_version(self._generation, self._model, self._version)
         if self._binary:
@@ -171,15 +180,40 @@ class TensorForm:
         check_unicode(content.get("id"), "id", depth=0)
         asked = validated(InferRequest, content)
         self._id = asked.id
-        self._outputs = tuple(dict.fromkeys(one.name for one in asked.outputs or ())) or OUTPUTS
+        self._outputs = tuple(dict.fromkeys(one.name for one in asked.outputs or ())) or self.known_outputs
         for number, wanted in enumerate(asked.outputs or ()):
+            if wanted.name not in self.known_outputs:
+                there = ", ".join(self.known_outputs)
+                raise InvalidRequest(f"outputs[{number}].name: {self._model} gives {there}, not {wanted.name}")
             _options(wanted.parameters, f"outputs[{number}].parameters", known=())
-        options = _options(asked.parameters, "parameters")
-        options |= _options(asked.inputs[0].parameters, "inputs[0].parameters")
+        options = _options(asked.parameters, "parameters", known=self.known_options)
+        options |= _options(asked.inputs[0].parameters, "inputs[0].parameters", known=self.known_options)
         texts = _texts(asked.inputs[0])
         check_count(texts, "inputs[0].data", settings)
         check_unicode(texts, "inputs[0].data", depth=1)
         check_lengths([(f"inputs[0].data[{number}]", len(text)) for number, text in enumerate(texts)], settings)
+        return texts, options
+
+    def _written(self, outputs: Sequence[Mapping[str, object]]) -> bytes:
+        """An InferResponse."""
+        response: dict[str, object] = {"model_name": self._model}
+        if self._runtime.generation is self._generation:
+            response["model_version"] = self._answering
+        if self._id is not None:
+            response["id"] = self._id
+        response["outputs"] = outputs
+        return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class TensorForm(_TensorForm):
+    """The form of one inference request to a tagger, and its answer."""
+
+    known_outputs = OUTPUTS
+    known_options = _OPTIONS
+
+    def read(self, body: bytes) -> NerRequest:
+        """What is asked."""
+        texts, options = self._asked(body)
         request = validated(NerRequest, {"texts": texts, "model": self._model, **options})
         check_labels(request.labels, self._generation.labels)
         return request
@@ -194,15 +228,27 @@ class TensorForm:
             "model": [result["model"] for result in results],
             "fallback": [result["fallback"] or "" for result in results],
         }
-        response: dict[str, object] = {"model_name": self._model}
-        if self._runtime.generation is self._generation:
-            response["model_version"] = self._answering
-        if self._id is not None:
-            response["id"] = self._id
-        response["outputs"] = [
-            {"name": name, "shape": [len(results)], "datatype": "BYTES", "data": data[name]} for name in self._outputs
-        ]
-        return orjson.dumps(response)
+        shape = [len(results)]
+        return self._written(
+            [{"name": name, "shape": shape, "datatype": "BYTES", "data": data[name]} for name in self._outputs]
+        )
+
+
+class EncoderTensorForm(_TensorForm):
+    """The form of one inference request to a sentence encoder, and its answer."""
+
+    known_outputs = ENCODER_OUTPUTS
+
+    def read(self, body: bytes) -> Asked:
+        """What is asked."""
+        return Asked(self._asked(body)[0], self._model)
+
+    def write(self, vectors: Vectors, stages: Stages, total: float) -> bytes:
+        """An InferResponse."""
+        rows = vectors.rows
+        return self._written(
+            [{"name": "embeddings", "shape": list(rows.shape), "datatype": "FP32", "data": rows.reshape(-1)}]
+        )
 
 
 def _texts(tensor: TextTensor) -> list[str]:
@@ -221,7 +267,7 @@ def _texts(tensor: TextTensor) -> list[str]:
 
 
 def _options(
-    parameters: Mapping[str, object] | None, field: str, *, known: Collection[str] = _OPTIONS
+    parameters: Mapping[str, object] | None, field: str, *, known: Collection[str]
 ) -> dict[str, object]:
     """What parameters say about how to answer; null says nothing."""
     options: dict[str, object] = {}

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from onoma.tagger import Tagger
+from service.backend import AnyModel
 
 INLINE_SECONDS = 0.1
 """How long the largest batch of a model may take that runs on the event loop: nothing else happens there meanwhile."""
@@ -28,23 +28,24 @@ class Speed:
     lone: float
 
 
-def warm_up(tagger: Tagger, batch_tokens: int) -> Speed:
+def warm_up(model: AnyModel, batch_tokens: int) -> Speed:
     """Run the largest shape and small ones."""
-    limit = tagger.encoder.limit
+    limit = model.encoder.limit
     largest = max(1, batch_tokens // limit)
-    _timed(tagger, limit, largest)
-    slowest = _timed(tagger, limit, largest)
+    _timed(model, limit, largest)
+    slowest = _timed(model, limit, largest)
     if INLINE_SECONDS < slowest < 3 * INLINE_SECONDS:  # requests may have had the cores meanwhile, if there are any
-        slowest = min(slowest, _timed(tagger, limit, largest), _timed(tagger, limit, largest))
-    tagger.tag("Angela Merkel")
+        slowest = min(slowest, _timed(model, limit, largest), _timed(model, limit, largest))
+    encoded = model.encode(["Angela Merkel"])
+    model.infer([ids for one in encoded for ids in one.inputs])
     length = min(_LENGTH, limit)
-    pairs = [(_timed(tagger, length, 1), _timed(tagger, length, _ROWS)) for _ in range(_TRIALS)]
+    pairs = [(_timed(model, length, 1), _timed(model, length, _ROWS)) for _ in range(_TRIALS)]
     alone, together = (median(times) for times in zip(*pairs, strict=True))
     return Speed(slowest, rate=limit * largest / slowest, lone=min(max(1.0, alone / (together / _ROWS)), float(_ROWS)))
 
 
-def _timed(tagger: Tagger, length: int, rows: int) -> float:
+def _timed(model: AnyModel, length: int, rows: int) -> float:
     inputs = [np.zeros(length, dtype=np.int64)] * rows
     began = time.monotonic()
-    tagger.infer(inputs)
+    model.infer(inputs)
     return time.monotonic() - began

@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar, overload
 
 import httpx
+import numpy as np
 
 from onoma.client._base import POOL, ClientBase, OnError, delivered
 from onoma.client._calls import Call, ModelsCall, NerCall, Options, ProbeCall, StreamCall
+from onoma.client._embedding import Floats, embed_calls, similarity_calls
 from onoma.client._errors import ClientError
 from onoma.client._inputs import Lines, text_call, text_calls, token_calls
 from onoma.client._models import ModelInfo, Result
@@ -101,6 +103,15 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         lines = self._lines(texts, Options(model, offset_unit, labels, min_score), on_error)
         return self._stream(texts, lines, on_error)
 
+    async def embed(self, texts: Iterable[str], *, model: str = "encoder") -> Floats:
+        """As `Client.embed`."""
+        return np.concatenate(await self._each_of(embed_calls(texts, model, self._limits)))
+
+    async def similarity(self, pairs: Iterable[Sequence[str]], *, model: str = "encoder") -> list[float]:
+        """As `Client.similarity`."""
+        scored = await self._each_of(similarity_calls(pairs, model, self._limits))
+        return [score for scores in scored for score in scores]
+
     async def models(self) -> list[ModelInfo]:
         """As `Client.models`."""
         return await self._run(ModelsCall())
@@ -143,8 +154,11 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         return call.result()
 
     async def _tag(self, calls: Sequence[NerCall]) -> list[Result]:
+        return [result for results in await self._each_of(calls) for result in results]
+
+    async def _each_of(self, calls: Sequence[Call[T]]) -> list[T]:
         async with aclosing(self._in_order(calls)) as answered:
-            return [result async for results in answered for result in results]
+            return [one async for one in answered]
 
     async def _stream(
         self, texts: Iterable[str] | AsyncIterable[str], lines: Lines, on_error: OnError

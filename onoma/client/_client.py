@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar, overload
 
 import httpx
+import numpy as np
 
 from onoma.client._base import POOL, ClientBase, OnError, delivered
 from onoma.client._calls import Call, ModelsCall, NerCall, Options, ProbeCall, StreamCall
+from onoma.client._embedding import Floats, embed_calls, similarity_calls
 from onoma.client._errors import ClientError
 from onoma.client._inputs import Lines, text_call, text_calls, token_calls
 from onoma.client._models import ModelInfo, Result
@@ -116,6 +118,18 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         lines = self._lines(texts, Options(model, offset_unit, labels, min_score), on_error)
         return self._stream(texts, lines, on_error)
 
+    def embed(self, texts: Iterable[str], *, model: str = "encoder") -> Floats:
+        """Vectors (N, D) of length 1, one per text, in order, over as many requests as it takes.
+
+        :param model: a sentence encoder that the server has loaded.
+        """
+        return np.concatenate(self._each_of(embed_calls(texts, model, self._limits)))
+
+    def similarity(self, pairs: Iterable[Sequence[str]], *, model: str = "encoder") -> list[float]:
+        """How alike in meaning the texts of each pair are: their cosine, -1..1. Options as in `embed`."""
+        scored = self._each_of(similarity_calls(pairs, model, self._limits))
+        return [score for scores in scored for score in scores]
+
     def models(self) -> list[ModelInfo]:
         """The models that the server has loaded."""
         return self._run(ModelsCall())
@@ -161,9 +175,12 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         return call.result()
 
     def _tag(self, calls: Sequence[NerCall]) -> list[Result]:
+        return list(chain.from_iterable(self._each_of(calls)))
+
+    def _each_of(self, calls: Sequence[Call[T]]) -> list[T]:
         if len(calls) == 1:  # the usual case needs no threads
-            return self._run(calls[0])
-        return list(chain.from_iterable(self._in_order(calls)))
+            return [self._run(calls[0])]
+        return list(self._in_order(calls))
 
     def _stream(
         self, texts: Iterable[str], lines: Lines, on_error: OnError

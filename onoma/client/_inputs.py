@@ -16,7 +16,7 @@ def text_call(text: str, options: Options) -> NerCall:
 
     :raises InvalidText: if the text cannot be tagged.
     """
-    return NerCall("text", Batch(0, [_text(text, "text").item]), options)
+    return NerCall("text", Batch(0, [sized_text(text, "text").item]), options)
 
 
 def text_calls(texts: Iterable[str], options: Options, limits: Limits) -> list[NerCall]:
@@ -25,7 +25,7 @@ def text_calls(texts: Iterable[str], options: Options, limits: Limits) -> list[N
     :raises InvalidText: if one of them cannot be tagged.
     """
     refuse_string(texts, "texts")
-    sized = [_text(text, f"texts[{number}]") for number, text in enumerate(texts)]
+    sized = [sized_text(text, f"texts[{number}]") for number, text in enumerate(texts)]
     return [NerCall("texts", batch, options) for batch in batches(sized, limits)]
 
 
@@ -50,7 +50,7 @@ class Lines:
     def add(self, text: str) -> Iterator[StreamCall]:
         """Take one more text; one that cannot be tagged takes its place as an error."""
         try:
-            line: Sized[bytes | InvalidText] = _text(text, f"texts[{self._count}]")
+            line: Sized[bytes | InvalidText] = sized_text(text, f"texts[{self._count}]")
         except InvalidText as error:
             line = Sized(error, characters=0, bytes=0)
         self._count += 1
@@ -64,7 +64,11 @@ class Lines:
         return StreamCall(batch.items, self._options)
 
 
-def _text(text: str, field: str) -> Sized[bytes]:
+def sized_text(text: str, field: str) -> Sized[bytes]:
+    """A text as JSON.
+
+    :raises InvalidText: if it is not valid; names the field.
+    """
     _check(text, field)
     encoded = to_json(text)
     return Sized(encoded, characters=len(text), bytes=len(encoded))

@@ -109,6 +109,17 @@ class _Models:
 
 
 @dataclass(frozen=True, slots=True)
+class _Embeddings:
+    embeddings: list[list[float]]
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    scores: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class _Status:
     status: str
 
@@ -116,6 +127,8 @@ class _Status:
 _RESULTS = TypeAdapter(_Results)
 _LINE: TypeAdapter[ErrorAnswer | ResultLine] = TypeAdapter(ErrorAnswer | ResultLine)
 _MODELS = TypeAdapter(_Models)
+_EMBEDDINGS = TypeAdapter(_Embeddings)
+_SCORES = TypeAdapter(_Scores)
 _STATUS = TypeAdapter(_Status)
 _ERROR = TypeAdapter(ErrorAnswer)
 
@@ -134,6 +147,17 @@ def models_of(response: httpx.Response) -> list[ModelInfo]:
     """The models of GET /models."""
     entries = _read(_MODELS, response.content, response).models
     return [ModelInfo(entry.name, entry.role, entry.model_dump()) for entry in entries]
+
+
+def embeddings_of(response: httpx.Response) -> tuple[list[list[float]], int]:
+    """The vectors of POST /embed, and how many numbers each should have."""
+    answer = _read(_EMBEDDINGS, response.content, response)
+    return answer.embeddings, answer.dimensions
+
+
+def scores_of(response: httpx.Response) -> list[float]:
+    """The scores of POST /similarity."""
+    return _read(_SCORES, response.content, response).scores
 
 
 def status_of(response: httpx.Response) -> str:

@@ -17,13 +17,14 @@ function started() {
     part.examples.append(button);
   }
   part.docs.href = `${BASE}docs`;
-  if (/Mac|iPhone|iPad/.test(navigator.platform)) part.shortcut.textContent = '⌘ ↵';
+  if (/Mac|iPhone|iPad/.test(navigator.platform)) document.querySelectorAll('kbd').forEach((keys) => { keys.textContent = '⌘ ↵'; });
   part.text.addEventListener('input', typed);
   part.text.addEventListener('compositionend', typed);
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !event.isComposing) {
       event.preventDefault();
-      tag();
+      if (part.similarity.contains(event.target)) compare();
+      else tag();
     }
   });
   part.tag.addEventListener('click', tag);
@@ -33,6 +34,7 @@ function started() {
     tag();
   });
   part['key-form'].addEventListener('submit', keyGiven);
+  similarityStarted();
   if (part.text.value) tag(); // a browser that has kept it
   else show(EXAMPLES[0]);
 }
@@ -72,7 +74,7 @@ async function tag() {
   try {
     if (!state.models) await loadModels(run.signal);
     const jobs = asked().map((model) => jobFor(model, text));
-    await Promise.all(jobs.map((job) => work(job, jobs, run)));
+    await Promise.all(jobs.map((job) => work(job, () => render(jobs, run), run)));
     say(jobs);
   } catch (error) {
     if (error.name !== 'AbortError') throw error;
@@ -88,16 +90,16 @@ function asked() {
 
 function jobFor(model, text) {
   const body = JSON.stringify({ text, model, offset_unit: 'utf16' });
-  return { model, text, body, facts: factsOf(model), answer: null, milliseconds: 0, trouble: null, wait: null, clock: null, others: null, otherName: '' };
+  return { path: 'ner', model, text, body, live: part.said, facts: factsOf(model), answer: null, milliseconds: 0, trouble: null, wait: null, clock: null, others: null, otherName: '' };
 }
 
-/** Ask one model, again where the server says when. */
-async function work(job, jobs, run) {
+/** Ask one model, again where the server says when; `draw` shows the person how it is. */
+async function work(job, draw, run) {
   for (let tries = 1; ; tries += 1) {
-    await waited(job, jobs, run);
+    await waited(job, draw, run);
     Object.assign(job, { answer: null, trouble: null });
     try {
-      Object.assign(job, await ask('ner', { body: job.body, key: state.key, signal: run.signal }));
+      Object.assign(job, await ask(job.path, { body: job.body, key: state.key, signal: run.signal }));
     } catch (error) {
       if (!(error instanceof Trouble)) throw error;
       job.trouble = error;
@@ -108,13 +110,13 @@ async function work(job, jobs, run) {
       refused.set(job.model, { until, trouble: job.trouble });
     }
     const over = after === null || tries === MOST_TRIES;
-    if (over) render(jobs, run);
+    if (over) draw();
     if (over) return;
   }
 }
 
 /** Until the server may be asked again; the person sees for how long that is. */
-async function waited(job, jobs, run) {
+async function waited(job, draw, run) {
   for (;;) {
     const { until, trouble } = refused.get(job.model) || { until: 0, trouble: null };
     const seconds = (until - performance.now()) / 1000;
@@ -124,8 +126,8 @@ async function waited(job, jobs, run) {
     if (job.clock && job.clock.isConnected) {
       job.clock.textContent = waitOf(seconds);
     } else {
-      render(jobs, run);
-      part.said.textContent = `${job.model}: ${inWords(job.trouble)[0]}. ${waitOf(seconds)}`;
+      draw();
+      job.live.textContent = `${job.model}: ${inWords(job.trouble)[0]}. ${waitOf(seconds)}`;
     }
     await new Promise((go) => { setTimeout(go, Math.min(1000, 1000 * seconds)); });
     run.signal.throwIfAborted();
@@ -180,7 +182,8 @@ async function loadModels(signal) {
     if (!(error instanceof Trouble)) throw error;
     return;
   }
-  const names = state.models.models.map(({ name }) => name);
+  offerSimilarity(state.models.models);
+  const names = state.models.models.filter(({ kind }) => kind !== 'sentence-encoder').map(({ name }) => name);
   const both = COMPARE.every((name) => names.includes(name));
   const choices = [...(both ? [['compare', 'both']] : []), ['auto', 'auto'], ...names.map((name) => [name, name])];
   state.choice = choices[0][0];

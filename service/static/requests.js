@@ -64,6 +64,7 @@ const BY_CODE = {
   limit_exceeded: ['This text is too long', 'Send it in several parts.'],
   invalid_text: ['This text has a character that cannot be read', 'Remove the damaged or invisible character and try again.'],
   model_not_loaded: ['This model is not served any more', 'Reload the page to see which models there are.'],
+  no_encoder: ['This server compares no texts any more', 'Reload the page to see what it does.'],
   worker_dead: ['The model broke down over this text', 'Other texts are answered as before; please report this one.'],
 };
 const BY_STATUS = {
@@ -88,8 +89,8 @@ function inWords({ status, code }) {
 }
 
 /** The command that asks the same; the key is left to the shell, so that copying it gives nothing away. */
-function curlLine(body, { needsKey }) {
-  const parts = [`curl -s ${quoted(`${BASE}ner`)}`, "-H 'content-type: application/json'"];
+function curlLine(body, { path = 'ner', needsKey }) {
+  const parts = [`curl -s ${quoted(`${BASE}${path}`)}`, "-H 'content-type: application/json'"];
   if (needsKey) parts.push('-H "x-api-key: $ONOMA_KEY"');
   if (new TextEncoder().encode(body).length > LONGEST_ARGUMENT) {
     return `${parts.join(' ')} --data-binary @- <<'END'\n${body}\nEND`;

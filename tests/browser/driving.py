@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "service"))  # for `import fakes`
 
-from apps import MODELS, NAMES
-from fakes import FakeModel, make_tagger
+from apps import MODELS
+from fakes import FakeModel, FakeSentenceModel, make_embedder, make_tagger
 from fastapi import FastAPI
 from sockets import listening
 
-from onoma import Tagger
 from service.app import create_app
+from service.registry import load_models
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _is_complaint(line: str) -> bool:
 @contextmanager
 def bundled() -> Iterator[str]:
     """The address of a server of the models in models/."""
-    taggers = {name: Tagger.load(MODELS / name, threads=1) for name in NAMES}
-    with listening(create_app(Settings(), taggers=taggers)) as (port, _):
+    with listening(create_app(Settings(), models=load_models(Settings(models=MODELS, threads=1)))) as (port, _):
         yield f"http://127.0.0.1:{port}/"
 
 
@@ -123,12 +122,14 @@ class Fakes:
 
 
 @contextmanager
-def faked(*, teacher: bool = True, **settings: object) -> Iterator[Fakes]:
+def faked(*, teacher: bool = True, encoder: bool = False, **settings: object) -> Iterator[Fakes]:
     """A server of fakes; keywords are settings."""
     models = {"student": FakeModel()} | ({"teacher": FakeModel(sure=True)} if teacher else {})
-    app = create_app(
-        Settings(**{"workers": 1, **settings}), taggers={name: make_tagger(model) for name, model in models.items()}
-    )
+    loaded = {name: make_tagger(model) for name, model in models.items()}
+    if encoder:
+        models["encoder"] = FakeSentenceModel()
+        loaded["encoder"] = make_embedder(models["encoder"])
+    app = create_app(Settings(**{"workers": 1, **settings}), models=loaded)
     with listening(app) as (port, _):
         try:
             yield Fakes(app, models, f"http://127.0.0.1:{port}/")

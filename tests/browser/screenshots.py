@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import driving`
 
-from driving import NARROW, bundled, chromium, chromium_path, faked, opened
+from driving import NARROW, WIDE, bundled, chromium, chromium_path, faked, opened
 from playwright.sync_api import Browser, Page
 
 OUT = Path(__file__).resolve().parents[2] / "out" / "screenshots"
@@ -80,6 +80,19 @@ def of_trouble(browser: Browser) -> None:
             taken(page, "key-narrow")
 
 
+def of_similarity(browser: Browser) -> None:
+    """Two texts compared, wide and narrow, in both schemes."""
+    with faked(encoder=True) as fakes:
+        for scheme in BOTH:
+            for width, size in (("wide", WIDE), ("narrow", NARROW)):
+                with opened(browser, fakes.url, size=size, scheme=scheme) as page:
+                    page.fill("#first", "Angela Merkel visited Siemens in Ohio.")
+                    page.fill("#second", "Ohio Siemens")
+                    page.wait_for_selector("#likeness:not([aria-busy]) .alike")
+                    settled(page)
+                    taken(page, f"similarity-{width}-{scheme}")
+
+
 def main() -> int:
     """Take them all."""
     if chromium_path() is None:
@@ -91,6 +104,7 @@ def main() -> int:
             of_answers(browser, url)
             of_every_example(browser, url)
         of_trouble(browser)
+        of_similarity(browser)
     return 0
 
 

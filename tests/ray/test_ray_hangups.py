@@ -28,7 +28,7 @@ def test_a_request_that_is_cancelled() -> None:
 
     async def scenario(body: bytes | None) -> None:
         model = FakeModel()
-        app = create_app(Settings(workers=1), taggers={"student": make_tagger(model)})
+        app = create_app(Settings(workers=1), models={"student": make_tagger(model)})
         messages: asyncio.Queue[Message] = asyncio.Queue()
         if body is not None:
             messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
@@ -55,7 +55,7 @@ def test_a_request_that_is_cancelled() -> None:
 
 def test_who_stays_gets_an_answer() -> None:
     async def scenario() -> None:
-        app = create_app(Settings(), taggers={"student": make_tagger(FakeModel())})
+        app = create_app(Settings(), models={"student": make_tagger(FakeModel())})
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app=Hangups(app)), base_url="http://onoma") as client,

@@ -78,7 +78,7 @@ def test_the_endpoints_of_ray_are_its_own() -> None:
 @pytest.mark.parametrize("given", ["trace-1.a:b", "a b", None])
 def test_answers_of_the_service_pass_and_have_one_request_id(given: str | None) -> None:
     async def scenario() -> None:
-        app = create_app(Settings(), taggers={"student": make_tagger(FakeModel())})
+        app = create_app(Settings(), models={"student": make_tagger(FakeModel())})
         transport = httpx.ASGITransport(app=as_ray_does(app))
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://r") as one:
             for body, status in (({"text": "Siemens"}, 200), ({}, 422)):

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
+import numpy as np
 import pytest
-from fakes import LABELS, FakeModel, make_tagger, until
+from fakes import LABELS, FakeModel, FakeSentenceModel, make_embedder, make_tagger, until
 from fastapi import FastAPI
 
 from service.app import create_app
@@ -25,16 +26,20 @@ from service.errors import (
 )
 from service.queueing import Stages
 from service.records import REQUEST_ID
-from service.remote import Failure, Question, RemoteBackend, Reply, as_error, reply
+from service.remote import Failure, Question, RemoteBackend, RemoteEncoder, Reply, as_error, reply
 from service.runtime import Runtime
 from service.settings import Settings
 
 
 class Elsewhere:
-    """The other process: a runtime with one model; everything is pickled on its way there and back."""
+    """The other process: a runtime with one model; everything is pickled on its way there and back.
 
-    def __init__(self, model: FakeModel) -> None:
+    :param name: of the model.
+    """
+
+    def __init__(self, model: FakeModel, name: str = "teacher") -> None:
         self.model = model
+        self.name = name
         self.runtime = Runtime(Settings(workers=1))
         self.questions: list[Question] = []
         self.error: Exception | None = None
@@ -46,7 +51,7 @@ class Elsewhere:
             raise self.error
         there: Question = pickle.loads(pickle.dumps(question))
         try:
-            said = await asyncio.create_task(reply(self.runtime.backends["teacher"], there))
+            said = await asyncio.create_task(reply(self.runtime.backends[self.name], there))
         except asyncio.CancelledError:
             self.given_up += 1
             raise
@@ -60,10 +65,10 @@ async def with_teacher_elsewhere(**settings: object) -> AsyncIterator[tuple[Else
     elsewhere = Elsewhere(FakeModel(sure=True))
     await elsewhere.runtime.start({"teacher": make_tagger(elsewhere.model)})
     elsewhere.model.batches.clear()
-    teacher = RemoteBackend("teacher", LABELS, None, elsewhere.ask)
+    teacher = RemoteBackend("teacher", elsewhere.ask, labels=LABELS)
     app = create_app(
         Settings(**{"workers": 1, "ready_cache_seconds": 0.0} | settings),
-        taggers={"student": make_tagger(FakeModel())},
+        models={"student": make_tagger(FakeModel())},
         elsewhere={"teacher": teacher},
     )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -101,6 +106,35 @@ def test_the_teacher_elsewhere_answers_as_one_here() -> None:
             here, there = app.state.runtime.metrics.registry, elsewhere.runtime.metrics.registry
             stage = ("onoma_stage_seconds_count", {"model": "teacher", "stage": "infer"})
             assert (here.get_sample_value(*stage), there.get_sample_value(*stage)) == (None, 2)  # counted once
+
+    asyncio.run(scenario())
+
+
+def test_an_encoder_elsewhere_answers_as_one_here() -> None:
+    async def scenario() -> None:
+        elsewhere = Elsewhere(FakeSentenceModel(), "encoder")
+        await elsewhere.runtime.start({"encoder": make_embedder(elsewhere.model)})
+        embedder = make_embedder()
+        encoder = RemoteEncoder("encoder", elsewhere.ask, dimensions=embedder.dimensions)
+        app = create_app(Settings(workers=1), models={"student": make_tagger()}, elsewhere={"encoder": encoder})
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        texts = ["Angela Merkel", "", "Ohio Siemens"]
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://onoma") as client,
+        ):
+            assert (await client.get("/readyz")).json()["models"] == ["student", "encoder"]
+            answer = (await client.post("/embed", json={"texts": texts})).json()
+            assert np.array_equal(np.array(answer["embeddings"], np.float32), embedder.embed(texts))
+            assert answer["timings_ms"]["infer"] > 0
+            scored = await client.post("/similarity", json={"pairs": [["Ohio", "Ohio Siemens"]]})
+            assert scored.json()["scores"] == [pytest.approx(2**-0.5, abs=1e-6)]
+            refused = await client.post("/ner", json={"text": "Ohio", "model": "encoder"})
+            assert refused.json()["error"]["code"] == "model_not_loaded"
+            elsewhere.model.error = RuntimeError("secret")
+            failed = await client.post("/embed", json={"text": "Ohio"})
+            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "inference_failed")
+        await elsewhere.runtime.stop()
 
     asyncio.run(scenario())
 
@@ -176,7 +210,7 @@ def test_waiting_there_is_known_here_and_fades() -> None:
         async def ask(_: Question) -> Reply:
             return told
 
-        backend = RemoteBackend("teacher", LABELS, None, ask)
+        backend = RemoteBackend("teacher", ask, labels=LABELS)
         assert backend.wait_seconds == 0.0
         await backend.probe(deadline=time.monotonic() + 1)
         first = backend.wait_seconds
@@ -192,7 +226,7 @@ def test_no_time_left() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-        backend = RemoteBackend("teacher", LABELS, None, ask)
+        backend = RemoteBackend("teacher", ask, labels=LABELS)
         with pytest.raises(DeadlineExceeded, match="teacher"):
             await backend.run(["Ohio"], Stages(), deadline=time.monotonic() - 1)
 

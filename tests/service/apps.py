@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fakes import VOCABULARY, FakeModel, make_tagger
+from fakes import VOCABULARY, FakeModel, FakeSentenceModel, make_embedder, make_tagger
 from fastapi import FastAPI
 from tokenizers import Tokenizer
 
@@ -29,6 +29,10 @@ class CalmModel(FakeModel):
     def infer(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         harmful = [VOCABULARY[word] for word in ("boom", "kill")]
         return super().infer([np.where(np.isin(ids, harmful), VOCABULARY["[UNK]"], ids) for ids in inputs])
+
+
+class CalmSentenceModel(FakeSentenceModel, CalmModel):
+    """A sentence encoder that they do nothing to either."""
 
 
 def calm_taggers(*, limit: int = 16) -> dict[str, Tagger]:
@@ -58,5 +62,6 @@ KINDS = {
 
 
 def make_app(kind: str = "fake", **settings: object) -> FastAPI:
-    """An app of one of KINDS; keywords are settings."""
-    return create_app(Settings(**settings), taggers=KINDS[kind]())
+    """An app of one of KINDS, with a fake sentence encoder; keywords are settings."""
+    encoder = make_embedder(CalmSentenceModel(), limit=5)
+    return create_app(Settings(**settings), models={**KINDS[kind](), "encoder": encoder})

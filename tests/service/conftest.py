@@ -15,26 +15,29 @@ from service.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import fakes`
 
-from fakes import Client, FakeModel, Serve, Served, make_tagger
+from fakes import Client, FakeModel, FakeSentenceModel, Serve, Served, make_embedder, make_tagger
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts apps: `serve(teacher=False, max_texts=3)`; keywords are settings."""
+    """Starts apps: `serve(teacher=False, encoder=True, max_texts=3)`; other keywords are settings."""
     open_clients = []
 
-    def start(*, teacher: bool = True, **settings: object) -> Served:
+    def start(*, teacher: bool = True, encoder: bool = False, **settings: object) -> Served:
         models = {"student": FakeModel()} | ({"teacher": FakeModel(sure=True)} if teacher else {})
-        taggers = {name: make_tagger(model) for name, model in models.items()}
+        loaded = {name: make_tagger(model) for name, model in models.items()}
+        if encoder:
+            models["encoder"] = FakeSentenceModel()
+            loaded["encoder"] = make_embedder(models["encoder"])
         settings = {"ready_cache_seconds": 0.0, "fallback_seconds": 10.0, "workers": 1} | settings
-        app = create_app(Settings(**settings), taggers=taggers)
+        app = create_app(Settings(**settings), models=loaded)
         client = Client(app)
         client.start()
         open_clients.append((client, models))
         for model in models.values():
             model.batches.clear()
             model.entered.clear()
-        return Served(app, models["student"], models.get("teacher"), client)
+        return Served(app, models["student"], models.get("teacher"), models.get("encoder"), client)
 
     yield start
     for client, models in open_clients:

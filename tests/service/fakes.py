@@ -1,4 +1,4 @@
-"""A student and a teacher of a dozen words, built in memory, and the app around them."""
+"""A student, a teacher and a sentence encoder of a dozen words, built in memory, and the app around them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from onoma.bundle import Calibration, TokenizerFacts
+from onoma.embedder import Embedder, PieceEncoder
 from onoma.encoding import Encoder
 from onoma.labels import LabelSet
 from onoma.tagger import Tagger
@@ -89,6 +90,25 @@ def make_tagger(model: FakeModel | None = None, *, limit: int = 16, threshold: f
     )
 
 
+class FakeSentenceModel(FakeModel):
+    """Gives each text how often it has each word; raises at `boom`, kills its thread at `kill`."""
+
+    def _emissions(self, ids: np.ndarray) -> np.ndarray:
+        super()._emissions(ids)
+        counts = np.bincount(ids, minlength=len(VOCABULARY)).astype(np.float32)
+        return counts * np.float32("nan") if self.not_finite else counts / len(ids)
+
+
+def make_embedder(model: FakeModel | None = None, *, limit: int = 16) -> Embedder:
+    tokenizer = Tokenizer(WordLevel(VOCABULARY, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return Embedder(
+        encoder=PieceEncoder(tokenizer, facts=TokenizerFacts(pad_id=0), limit=limit, overlap=4),
+        model=model or FakeSentenceModel(),
+        dimensions=len(VOCABULARY),
+    )
+
+
 class Client:
     """A blocking client of an app, on an event loop of its own; `start` runs the app's lifespan."""
 
@@ -122,14 +142,23 @@ class Client:
 class Served:
     """An app with its fakes and a client."""
 
-    def __init__(self, app: FastAPI, student: FakeModel, teacher: FakeModel | None, client: Client) -> None:
+    def __init__(
+        self, app: FastAPI, student: FakeModel, teacher: FakeModel | None, encoder: FakeModel | None, client: Client
+    ) -> None:
         self.app = app
         self.student = student
         self.teacher = teacher
+        self.encoder = encoder
         self.client = client
 
     def ner(self, **body: object) -> httpx.Response:
         return self.client.post("/ner", json=body)
+
+    def embed(self, **body: object) -> httpx.Response:
+        return self.client.post("/embed", json=body)
+
+    def similarity(self, *pairs: object, **options: object) -> httpx.Response:
+        return self.client.post("/similarity", json={"pairs": pairs} | options)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.app.state.runtime.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -141,21 +170,26 @@ Serve = Callable[..., Served]
 
 @asynccontextmanager
 async def running(
-    model: FakeModel, *, teacher: FakeModel | None = None, **settings: object
+    model: FakeModel, *, teacher: FakeModel | None = None, encoder: FakeModel | None = None, **settings: object
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
     """An app in this event loop, for tests of what happens at the same time."""
-    taggers = {"student": make_tagger(model)} | ({"teacher": make_tagger(teacher)} if teacher else {})
+    models = {"student": make_tagger(model)} | ({"teacher": make_tagger(teacher)} if teacher else {})
+    models |= {"encoder": make_embedder(encoder)} if encoder else {}
     # In a thread, so that a test can hold the model up while the event loop goes on.
-    app = create_app(Settings(**{"workers": 1} | settings), taggers=taggers)
+    app = create_app(Settings(**{"workers": 1} | settings), models=models)
     async with app.router.lifespan_context(app):
-        model.batches.clear()
-        model.entered.clear()
+        for one in (model, encoder):
+            if one is not None:
+                one.batches.clear()
+                one.entered.clear()
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://onoma") as client:
             try:
                 yield app, client
             finally:
                 model.gate.set()
+                if encoder is not None:
+                    encoder.gate.set()
 
 
 async def until(condition: Callable[[], bool]) -> None:

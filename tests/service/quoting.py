@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fakes import FakeModel
+from fakes import FakeModel, FakeSentenceModel
 
 SECRET = "Geheimnis"
 # What the fakes do with a text: they fail at `boom`, die at `kill`; their exceptions quote it.
@@ -35,3 +35,7 @@ class QuotingModel(FakeModel):
             return super().infer(inputs)
         except RuntimeError as error:
             raise ValueError(f"cannot tag {SECRET}") from error
+
+
+class QuotingSentenceModel(QuotingModel, FakeSentenceModel):
+    """The same for a sentence encoder."""

@@ -126,11 +126,11 @@ def test_full_queue() -> None:
             large = asyncio.create_task(engine.infer(windows(*[30] * 10), deadline=soon()))  # alone: admitted
             await until(lambda: engine.queued[0] == 10)
             with pytest.raises(Overloaded) as refused:
-                await engine.tag(["Ohio"], deadline=soon())
+                await engine.run(["Ohio"], deadline=soon())
             assert refused.value.status == 429 and "300 word-pieces wait, 2 more" in refused.value.message
             with pytest.raises(Overloaded), engine.reserved(8):
                 pass
-            probe = asyncio.create_task(engine.tag(["Ohio"], deadline=soon(), bounded=False))
+            probe = asyncio.create_task(engine.run(["Ohio"], deadline=soon(), bounded=False))
             await until(lambda: engine.queued[0] == 11)
             model.gate.set()
             await asyncio.gather(first, large, probe)
@@ -341,13 +341,13 @@ def test_every_way_through_the_engine_gives_the_same_answers(workers: int) -> No
         engine.start()
         texts = ["Siemens in Ohio. " * (n % 40) for n in range(60)] + ["", " ", "x"]
         alone = make_tagger().tag_batch(texts)
-        assert [(await engine.tag([text], deadline=soon()))[0][0] for text in texts] == alone
-        assert (await engine.tag(texts, deadline=soon()))[0] == alone
+        assert [(await engine.run([text], deadline=soon()))[0][0] for text in texts] == alone
+        assert (await engine.run(texts, deadline=soon()))[0] == alone
         together = await asyncio.gather(
-            *(engine.tag([text], deadline=soon(), bulk=number % 3 == 0) for number, text in enumerate(texts))
+            *(engine.run([text], deadline=soon(), bulk=number % 3 == 0) for number, text in enumerate(texts))
         )
         assert [tagged[0] for tagged, _ in together] == alone
-        assert await engine.tag([], deadline=soon()) == ([], Stages())
+        assert await engine.run([], deadline=soon()) == ([], Stages())
         await asyncio.to_thread(engine.close)
 
     asyncio.run(scenario())
@@ -387,7 +387,7 @@ def test_large_requests_do_not_shut_out_small_ones() -> None:
             with engine.reserved(40):  # small: 10 word-pieces of 1,000
                 with pytest.raises(Overloaded, match="800 word-pieces wait, 11 more would pass the limit of 800"):
                     engine._admit(11)
-                small = asyncio.create_task(engine.tag(["Ohio " * 6], deadline=soon()))
+                small = asyncio.create_task(engine.run(["Ohio " * 6], deadline=soon()))
                 await until(lambda: engine.queued[0] == 80)
             model.gate.set()
             await asyncio.gather(first, waiting, small)
@@ -412,7 +412,7 @@ def test_the_queue_is_bounded_by_the_models_speed() -> None:
             await until(lambda: engine.queued[0] == 50)
             assert 0.5 < engine.wait_seconds < 5
             with pytest.raises(Overloaded) as refused:
-                await engine.tag(["Ohio"], deadline=soon())
+                await engine.run(["Ohio"], deadline=soon())
             assert 1 <= int(refused.value.headers["retry-after"]) <= 5
             waiting.cancel()
             model.gate.set()
@@ -465,13 +465,13 @@ def test_a_client_that_leaves_while_its_text_is_encoded_is_not_counted_twice() -
         tagger.encode = slow  # type: ignore[method-assign]
         engine = Engine("student", tagger, batch_tokens=64, max_queue_tokens=100, workers=1)
         engine.start()
-        leaving = asyncio.create_task(engine.tag(["Angela Merkel"], deadline=soon()))
+        leaving = asyncio.create_task(engine.run(["Angela Merkel"], deadline=soon()))
         await until(entered.is_set)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
         go.set()
-        tagged, _ = await engine.tag(["Ohio"], deadline=soon())
+        tagged, _ = await engine.run(["Ohio"], deadline=soon())
         assert [entity.label for entity in tagged[0].entities] == ["LOC"]
         assert engine.queued == (0, 0)
         await asyncio.to_thread(engine.close)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
+from service.embedding_routes import router as embedding_router
 from service.errors import ServiceError, error_classes
 from service.hugging_face import router as hugging_face_router
 from service.kserve import router as kserve_router
@@ -20,7 +21,9 @@ from service.streaming_routes import router as stream_router
 
 DOCS = (Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
 ROUTES = [
-    route for one in (router, models_router, kserve_router, stream_router, hugging_face_router) for route in one.routes
+    route
+    for one in (router, models_router, kserve_router, stream_router, embedding_router, hugging_face_router)
+    for route in one.routes
 ]
 ROWS = {cells[0]: cells[1:] for cells in (
     [cell.strip() for cell in line.strip("|").split("|")] for line in DOCS.splitlines() if line.startswith("| `")

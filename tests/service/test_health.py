@@ -15,7 +15,7 @@ from service.settings import Settings
 
 
 def test_not_ready_before_the_models_are_loaded() -> None:
-    client = Client(create_app(Settings(), taggers={"student": make_tagger()}))
+    client = Client(create_app(Settings(), models={"student": make_tagger()}))
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "not_ready"
@@ -69,7 +69,7 @@ def test_one_inference_answers_many_probes(serve: Serve) -> None:
 def test_every_loaded_model_must_work() -> None:
     mine = FakeModel()
     app = create_app(
-        Settings(ready_cache_seconds=0, workers=1), taggers={"student": make_tagger(), "mine": make_tagger(mine)}
+        Settings(ready_cache_seconds=0, workers=1), models={"student": make_tagger(), "mine": make_tagger(mine)}
     )
     client = Client(app)
     client.start()

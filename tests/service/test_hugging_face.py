@@ -138,7 +138,7 @@ def test_the_index_is_as_before(served: Served) -> None:
 def url() -> Iterator[str]:
     """Where a real server listens."""
     taggers = {"student": make_tagger(FakeModel()), "teacher": make_tagger(FakeModel(sure=True))}
-    with listening(create_app(Settings(max_text_chars=1000), taggers=taggers)) as (port, _):
+    with listening(create_app(Settings(max_text_chars=1000), models=taggers)) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 

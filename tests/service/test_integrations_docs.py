@@ -24,7 +24,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encodi
 def docs() -> Iterator[str]:
     """The page, with the address of a server that runs."""
     taggers = {"student": make_tagger(FakeModel()), "teacher": make_tagger(FakeModel(sure=True))}
-    with listening(create_app(Settings(), taggers=taggers)) as (port, _):
+    with listening(create_app(Settings(), models=taggers)) as (port, _):
         yield DOCS.replace("localhost:8000", f"127.0.0.1:{port}")
 
 

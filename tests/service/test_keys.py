@@ -22,7 +22,8 @@ from service.keys import RECHECK_SECONDS, KeyFile, read_keys
 from service.settings import Settings
 
 FIRST, SECOND, HASHED = "first-key-0123456789", "second-key-0123456789", "hashed-key-0123456789"
-NEEDED = [("POST", "/ner"), ("GET", "/"), ("GET", "/docs"), ("GET", "/docs/swagger-ui.css"), ("GET", "/openapi.json"),
+NEEDED = [("POST", "/ner"), ("POST", "/embed"), ("POST", "/similarity"), ("POST", "/v1/embeddings"), ("GET", "/"),
+          ("GET", "/docs"), ("GET", "/docs/swagger-ui.css"), ("GET", "/openapi.json"),
           ("GET", "/nothing"), ("GET", "/healthz/"), ("GET", "/v2/healthy"), ("GET", "/v2/models"), ("PUT", "/ner")]
 
 
@@ -111,7 +112,7 @@ def test_metrics_may_need_one(serve: Serve, file: Path) -> None:
 
 
 def test_the_body_of_a_refused_request_is_not_read(file: Path) -> None:
-    app = create_app(Settings(api_keys_file=file), taggers={})
+    app = create_app(Settings(api_keys_file=file), models={})
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -170,7 +171,7 @@ def bad(tmp_path: Path, content: str | None) -> Path:
 )
 def test_a_bad_file_is_refused_at_start(tmp_path: Path, content: str | None, said: str) -> None:
     with pytest.raises(ValueError, match=said) as refused:
-        create_app(Settings(api_keys_file=bad(tmp_path, content)), taggers={})
+        create_app(Settings(api_keys_file=bad(tmp_path, content)), models={})
     assert str(refused.value).startswith("api_keys_file: ")
     assert "short" not in str(refused.value) and "0123456789" not in str(refused.value)
 

@@ -55,7 +55,7 @@ def test_management_is_an_extension(serve: Serve) -> None:
 
 
 def test_before_the_models_are_loaded() -> None:
-    client = Client(create_app(Settings(), taggers={"student": make_tagger()}))
+    client = Client(create_app(Settings(), models={"student": make_tagger()}))
     assert client.get("/v2/health/live").status_code == 200
     refused(client.get("/v2/health/ready"), 503, "not_ready", "not loaded yet")
     for path in ("/v2/models/auto", "/v2/models/auto/ready"):
@@ -75,6 +75,7 @@ def test_the_metadata_of_a_model(served: Served, name: str, version: str) -> Non
         "platform": "onnx_onnxv1",
         "inputs": [text],
         "outputs": [text | {"name": output} for output in ("entities", "model", "fallback")],
+        "parameters": {"kind": "token-classification"},
     }
     assert served.client.get(f"/v2/models/{name}{version}/ready").json() == {"name": name, "ready": True}
 
@@ -266,7 +267,7 @@ def test_no_version_is_named_that_may_not_have_answered(tmp_path: Path) -> None:
     tagger = make_tagger()
 
     async def scenario() -> None:
-        app = create_app(Settings(models=tmp_path, threads=1, workers=1), taggers={"student": tagger})
+        app = create_app(Settings(models=tmp_path, threads=1, workers=1), models={"student": tagger})
         async with app.router.lifespan_context(app):
             model = tagger.model
             model.entered.clear()

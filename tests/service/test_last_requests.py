@@ -29,7 +29,7 @@ def answer(client: socket.socket) -> str:
 
 def test_a_connection_that_waits_to_be_accepted_is_answered() -> None:
     async def stopped() -> str:
-        server = DrainingServer(create_app(Settings(), taggers={"student": make_tagger()}))
+        server = DrainingServer(create_app(Settings(), models={"student": make_tagger()}))
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))
             serving = asyncio.create_task(server.serve([bound]))
@@ -51,7 +51,7 @@ def test_a_connection_that_waits_to_be_accepted_is_answered() -> None:
 
 def test_a_new_connection_may_still_send_its_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.corking.FIRST_SECONDS", 10.0)
-    app = create_app(Settings(), taggers={"student": make_tagger()})
+    app = create_app(Settings(), models={"student": make_tagger()})
     with listening(app) as (port, server), socket.create_connection(("127.0.0.1", port)) as client:
         until = time.monotonic() + 10
         while not server.server_state.connections:

@@ -142,7 +142,7 @@ def test_lines_of_the_engine_belong_to_no_request(
 @contextmanager
 def uvicorn_around(settings: Settings) -> Iterator[int]:
     """A real server, as `onoma serve` sets it up, in a thread; gives its port."""
-    app = create_app(settings, taggers={"student": make_tagger(QuotingModel())})
+    app = create_app(settings, models={"student": make_tagger(QuotingModel())})
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),))

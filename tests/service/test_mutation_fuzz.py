@@ -39,6 +39,18 @@ TENSORS = (
         "parameters": {"offset_unit": "utf8", "labels": ["PER"], "min_score": 0.5},
     },
 )
+EMBED = (
+    {"text": "Angela Merkel in Ohio"},
+    {"texts": ["Ohio", "", "maybe Siemens 東京 " * 9], "model": "encoder"},
+)
+PAIRS = (
+    {"pairs": [["Angela Merkel", "Merkel"], ["Ohio", "東京 👍🏽"]]},
+    {"pairs": [["", "Ohio"], ["Ohio", "Ohio"]], "model": "encoder"},
+)
+OPENAI = (
+    {"input": "Angela Merkel in Ohio", "model": "encoder", "encoding_format": "base64", "user": "x"},
+    {"input": ["Ohio", "👍🏽"], "model": "encoder", "encoding_format": "float"},
+)
 # JSON has no bounds, parsers do: deeper, or with longer numbers, it may be refused as no JSON.
 DEEP, LONG_NUMBER = 200, re.compile(rb"\d{19}|\d[eE]\+?\d{3}")
 
@@ -159,6 +171,10 @@ OTHERS: dict[str, tuple[str, tuple[Any, ...]]] = {  # by the path: as OpenAPI ha
     "/": ("/", HUGGING_FACE),
     "/models/student": ("/models/{name}", HUGGING_FACE),
     "/v2/models/auto/infer": ("/v2/models/{model}/infer", TENSORS),
+    "/v2/models/encoder/infer": ("/v2/models/{model}/infer", TENSORS[:1]),
+    "/embed": ("/embed", EMBED),
+    "/similarity": ("/similarity", PAIRS),
+    "/v1/embeddings": ("/v1/embeddings", OPENAI),
     "/ner/stream": ("/ner/stream", SEEDS),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import raw_asgi
 from fakes import FakeModel, running, until
-from quoting import BODIES, SECRET, QuotingModel
+from quoting import BODIES, SECRET, QuotingModel, QuotingSentenceModel
 
 from service.limits import BrokenOff, RequestContext
 from service.metrics import Metrics
@@ -59,6 +59,9 @@ OTHER_ENDPOINTS: dict[str, list[bytes]] = {
         b'{"Geheimnis',
     ],
     "/v2/models/Geheimnis/infer": [b"{}"],
+    "/embed": [b'{"text": "Geheimnis boom"}', b'{"texts": ["Geheimnis kill"]}', b'{"Geheimnis": 1}', b'{"Geheimnis'],
+    "/similarity": [b'{"pairs": [["Geheimnis boom", "a"]]}', b'{"pairs": [["Geheimnis"]]}', b'{"model": "Geheimnis"}'],
+    "/v1/embeddings": [b'{"input": "Geheimnis boom"}', b'{"input": "Geheimnis", "encoding_format": "Geheimnis"}'],
 }
 
 
@@ -67,7 +70,8 @@ def test_no_text_is_logged_by_other_endpoints(path: str, caplog: pytest.LogCaptu
     caplog.set_level(logging.DEBUG)
 
     async def main() -> None:
-        async with running(QuotingModel(), teacher=QuotingModel(sure=True), access_log=True) as (_, client):
+        models = {"teacher": QuotingModel(sure=True), "encoder": QuotingSentenceModel()}
+        async with running(QuotingModel(), **models, access_log=True) as (_, client):
             for body in OTHER_ENDPOINTS[path]:
                 assert (await client.post(path, content=body)).status_code != 405
 

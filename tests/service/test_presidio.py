@@ -46,7 +46,7 @@ class RecognizerResult:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with listening(create_app(Settings(), taggers={"student": make_tagger(FakeModel())})) as (port, _):
+    with listening(create_app(Settings(), models={"student": make_tagger(FakeModel())})) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -11,7 +11,7 @@ from folders import TEXTS, labels_in, put, serving, types_of
 
 from onoma.errors import BundleError
 from service.errors import NotFound
-from service.registry import bundle_names, find_bundles, load_taggers
+from service.registry import bundle_names, find_bundles, load_models
 from service.settings import Settings
 
 
@@ -45,46 +45,46 @@ def test_no_student(tmp_path: Path, missing: str) -> None:
     if missing == "student":
         put(tmp_path, "teacher")
     with pytest.raises(BundleError, match="no bundle at .*student: bundle.json is missing"):
-        load_taggers(Settings(models=tmp_path if missing == "student" else tmp_path / "nothing"))
+        load_models(Settings(models=tmp_path if missing == "student" else tmp_path / "nothing"))
 
 
 def test_what_has_not_changed_is_taken_over(tmp_path: Path) -> None:
     settings = Settings(models=tmp_path, threads=1)
     put(tmp_path, "student")
     put(tmp_path, "other")
-    before = load_taggers(settings)
+    before = load_models(settings)
     put(tmp_path, "student", version=2)
     put(tmp_path, "new")
-    after = load_taggers(settings, present=before)
+    after = load_models(settings, present=before)
     assert list(after) == ["student", "new", "other"]
     assert after["other"] is before["other"] and after["student"] is not before["student"]
     put(tmp_path, "student", version=3)
     put(tmp_path, "new", version=3)
-    one = load_taggers(settings, present=after, only="new")
+    one = load_models(settings, present=after, only="new")
     assert one["student"] is after["student"] and one["other"] is after["other"]
     assert one["new"].labels.types == types_of(3)
     with pytest.raises(NotFound, match="there is no 'nowhere'; there is student, new, other"):
-        load_taggers(settings, present=after, only="nowhere")
+        load_models(settings, present=after, only="nowhere")
 
 
 def test_the_files_of_an_unchanged_bundle_are_checked_again(tmp_path: Path) -> None:
     settings = Settings(models=tmp_path, threads=1)
     put(tmp_path, "student")
-    before = load_taggers(settings)
+    before = load_models(settings)
     with (tmp_path / "student" / "model.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(BundleError, match="model.onnx is damaged"):
-        load_taggers(settings, present=before)
+        load_models(settings, present=before)
 
 
 def test_a_folder_that_lost_its_manifest_is_not_gone_but_damaged(tmp_path: Path) -> None:
     settings = Settings(models=tmp_path, threads=1)
     put(tmp_path, "student")
     put(tmp_path, "other")
-    before = load_taggers(settings)
+    before = load_models(settings)
     (tmp_path / "other" / "bundle.json").unlink()
     with pytest.raises(BundleError, match="no bundle at .*other: bundle.json is missing"):
-        load_taggers(settings, present=before)
+        load_models(settings, present=before)
 
 
 def test_a_file_that_goes_away_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_a_file_that_goes_away_while_it_is_read(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("onoma.bundle.sha256", gone)
     with pytest.raises(BundleError, match="student cannot be read: No such file or directory: .*model.onnx"):
-        load_taggers(Settings(models=tmp_path))
+        load_models(Settings(models=tmp_path))
 
 
 def test_each_answers_under_its_name(tmp_path: Path) -> None:
@@ -136,6 +136,8 @@ def test_get_models(tmp_path: Path) -> None:
             assert [model["name"] for model in answer["models"]] == ["student", "mine"]
             assert answer["models"][1] == {
                 "name": "mine",
+                "kind": "token-classification",
+                "dimensions": None,
                 "bundle": "mine 2",
                 "role": "teacher",
                 "architecture": "table",

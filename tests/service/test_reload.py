@@ -121,7 +121,8 @@ def test_only_what_changed_is_loaded(tmp_path: Path) -> None:
             assert before["student"].engine.alive
             metrics = (await client.get("/metrics")).text
             assert 'onoma_queue_tokens{model="new"}' in metrics and 'onoma_queue_tokens{model="teacher"}' not in metrics
-            assert 'created="2026-01-02",model="mine"' in metrics and 'created="2026-01-01",model="mine"' not in metrics
+            mine = 'kind="token-classification",model="mine"'
+            assert f'created="2026-01-02",{mine}' in metrics and f'created="2026-01-01",{mine}' not in metrics
 
     asyncio.run(scenario())
 
@@ -202,7 +203,7 @@ def test_a_bad_bundle_changes_nothing(
 def test_one_reload_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "student")
     under_way = most = 0
-    load = reloads.load_taggers
+    load = reloads.load_models
 
     def counted(*args: object, **options: object) -> object:
         nonlocal under_way, most
@@ -213,7 +214,7 @@ def test_one_reload_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(reloads, "load_taggers", counted)
+    monkeypatch.setattr(reloads, "load_models", counted)
 
     async def scenario() -> None:
         async with serving(tmp_path) as (app, _):
@@ -235,7 +236,7 @@ def test_twenty_reloads_leave_nothing_behind(tmp_path: Path) -> None:
             assert sorted(engine_threads()) == [f"onoma-{name}-{n}" for name in ("student", "teacher") for n in (0, 1)]
             gone: list[weakref.ref[object]] = []
             for round_ in range(20):
-                gone += [weakref.ref(backend.tagger) for backend in runtime.backends.values()]
+                gone += [weakref.ref(backend.model) for backend in runtime.backends.values()]
                 put(tmp_path, "student", version=2 + round_ % 2)
                 put(tmp_path, "teacher", version=2 + round_ % 2)
                 await runtime.reloads.reload()

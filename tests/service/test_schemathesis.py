@@ -7,6 +7,7 @@ status codes, content types, headers and bodies of all answers.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import schemathesis
 from apps import make_app
 from effort import EFFORT
+from fakes import VOCABULARY
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 from raw_asgi import ask
@@ -23,6 +25,8 @@ from starlette.types import Receive, Scope, Send
 
 LABELS = ("PER", "ORG", "LOC")
 MODELS = ("auto", "student", "teacher")
+ENCODER = "encoder"
+EMBEDDING = ("/embed", "/similarity", "/v1/embeddings")
 SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much)
 
 
@@ -63,30 +67,41 @@ def serialize_lines(context: schemathesis.SerializationContext, value: Any) -> b
     return b"".join(json.dumps(line).encode("utf-8") + b"\n" for line in lines)
 
 
-def map_tensors(body: dict[str, Any]) -> None:
-    """The document cannot say that shapes must fit, either."""
+def map_tensors(body: dict[str, Any], model: str) -> None:
+    """The document cannot say that shapes must fit, either, nor what comes of which kind of model."""
+    outputs = ("embeddings",) if model == ENCODER else ("entities", "model", "fallback")
+    for wanted in body.get("outputs") or ():
+        wanted["name"] = wanted["name"] if wanted["name"] in outputs else outputs[0]
     for tensor in body["inputs"]:
         tensor["data"] = [item if isinstance(item, str) else "".join(item) for item in tensor["data"]]
         tensor["shape"] = [len(tensor["data"]), 1][: len(tensor["shape"])]
     for holder in (body, *body["inputs"]):
-        if (holder.get("parameters") or {}).get("labels"):
+        if model == ENCODER:
+            holder.pop("parameters", None)
+        elif (holder.get("parameters") or {}).get("labels"):
             holder["parameters"]["labels"] = ",".join(LABELS)
 
 
 def map_case(context: HookContext, case: Case) -> Case:
     """Where a request is right by the document, let it name models and labels that there are."""
     body: Any = case.body
+    if isinstance(body, dict):
+        body = case.body = copy.deepcopy(body)  # parts of it belong to the strategy, which draws them again
     if case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE and isinstance(body, dict):
         if body.get("labels"):
             body["labels"] = [LABELS[at % len(LABELS)] for at in range(len(body["labels"]))]
-        if case.path.endswith("/infer"):
-            map_tensors(body)
-        if "model" in body:
+        if case.path in EMBEDDING and "model" in body:
+            body["model"] = ENCODER
+        elif "model" in body:
             body["model"] = MODELS[len(body["model"]) % len(MODELS)]
+        if case.path == "/v1/embeddings" and body.get("dimensions") is not None:
+            body["dimensions"] = len(VOCABULARY)
     if case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE:
-        for name in ("name", "model"):
+        for name, known in (("name", MODELS), ("model", (*MODELS, ENCODER))):
             if name in case.path_parameters:
-                case.path_parameters[name] = MODELS[len(case.path_parameters[name]) % len(MODELS)]
+                case.path_parameters[name] = known[len(case.path_parameters[name]) % len(known)]
+        if case.path.endswith("/infer") and isinstance(body, dict):
+            map_tensors(body, case.path_parameters["model"])
         if "version" in case.path_parameters:
             case.path_parameters["version"] = "1"
         for name, known in (("labels", LABELS), ("model", MODELS)):

@@ -96,7 +96,7 @@ def test_elsewhere_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("drain_seconds", "stops_at_once"), [(0.0, True), (60.0, False)])
 def test_the_first_signal_drains(drain_seconds: float, stops_at_once: bool) -> None:
-    app = create_app(Settings(drain_seconds=drain_seconds), taggers={"student": make_tagger()})
+    app = create_app(Settings(drain_seconds=drain_seconds), models={"student": make_tagger()})
     server = DrainingServer(app)
     server.handle_exit(signal.SIGTERM, None)
     assert app.state.runtime.health.draining
@@ -107,7 +107,7 @@ def test_the_first_signal_drains(drain_seconds: float, stops_at_once: bool) -> N
 
 def test_a_child_takes_a_signal_that_comes_twice_at_once_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the terminal or systemd, and from the parent who got it too."""
-    app = create_app(Settings(drain_seconds=60), taggers={"student": make_tagger()})
+    app = create_app(Settings(drain_seconds=60), models={"student": make_tagger()})
     server = ChildServer(app, shares=None, place=0, siblings=None, report=None)  # type: ignore[arg-type]
     now = time.monotonic()
     monkeypatch.setattr("service.child.time.monotonic", lambda: now)

@@ -16,7 +16,7 @@ from service.settings import Settings
 
 
 def make_app(**settings: object) -> FastAPI:
-    return create_app(Settings(**{"workers": 1} | settings), taggers={"student": make_tagger(FakeModel())})
+    return create_app(Settings(**{"workers": 1} | settings), models={"student": make_tagger(FakeModel())})
 
 
 def test_answers_come_before_the_body_is_over() -> None:

@@ -136,7 +136,7 @@ def test_the_service_has_its_name(
 def test_spans_are_sent_before_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = InMemorySpanExporter()
     monkeypatch.setattr(service.tracing, "OTLPSpanExporter", lambda: exporter)
-    client = Client(create_app(Settings(otel=True, workers=1), taggers={"student": make_tagger(FakeModel())}))
+    client = Client(create_app(Settings(otel=True, workers=1), models={"student": make_tagger(FakeModel())}))
     client.start()
     client.post("/ner", json={"text": "Siemens"})
     assert not exporter.get_finished_spans()
@@ -148,7 +148,7 @@ def test_without_the_extra_it_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delitem(sys.modules, "service.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(ValueError, match=r"otel: opentelemetry.* is not installed: pip install 'onoma\[otel\]'"):
-        create_app(Settings(otel=True), taggers={})
+        create_app(Settings(otel=True), models={})
 
 
 def test_without_tracing_nothing_of_it_is_loaded() -> None:

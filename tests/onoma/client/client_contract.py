@@ -62,6 +62,10 @@ class Contract:
                 return self._ner(request)
             case "POST", "/ner/stream":
                 return self._stream(request)
+            case "POST", "/embed":
+                return self._embed(request)
+            case "POST", "/similarity":
+                return self._similarity(request)
             case "GET", "/models":
                 return httpx.Response(200, json={"models": MODELS, "default": "tiny"})
             case "GET", "/healthz":
@@ -79,6 +83,20 @@ class Contract:
         results = [tagged(" ".join(one) if field == "tokens" else one, body) for one in given]
         return httpx.Response(200, json={"results": results, "request_id": "x", "timings_ms": {"total": 1.0}})
 
+    def _embed(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        assert request.headers["content-type"] == "application/json" and body.keys() == {"texts", "model"}
+        answer = {"embeddings": [vector(text) for text in body["texts"]], "dimensions": 2, "model": body["model"]}
+        return httpx.Response(200, json=answer | {"request_id": "x", "timings_ms": {"total": 1.0}})
+
+    def _similarity(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        assert request.headers["content-type"] == "application/json" and body.keys() == {"pairs", "model"}
+        assert all(len(pair) == 2 for pair in body["pairs"])
+        scores = [1.0 if first == second else len(first) / 1e4 for first, second in body["pairs"]]
+        answer = {"scores": scores, "model": body["model"], "request_id": "x", "timings_ms": {"total": 1.0}}
+        return httpx.Response(200, json=answer)
+
     def _stream(self, request: httpx.Request) -> httpx.Response:
         assert request.headers["content-type"] == "application/x-ndjson"
         query = dict(request.url.params)
@@ -94,6 +112,11 @@ class Contract:
             answers.append({"id": given["id"], **(error_body(code) if fails else tagged(given["text"], options))})
         content = "".join(json.dumps(answer) + "\n" for answer in answers)
         return httpx.Response(200, content=content + "\n", headers={"content-type": "application/x-ndjson"})
+
+
+def vector(text: str) -> list[float]:
+    """Two numbers that say how long a text is."""
+    return [len(text) / 1e4, 0.5]
 
 
 def tagged(text: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from client_serving import serving
-from fakes import make_tagger
+from fakes import make_embedder, make_tagger
 
 import onoma.client
 from onoma.client import AsyncClient, Client, ClientError, Entity, ModelInfo, Result, Retries, ServerError
@@ -76,7 +76,7 @@ def test_both_clients_have_the_same_methods() -> None:
 
 def test_examples() -> None:
     """Against the real app in a thread."""
-    with serving(create_app(Settings(), taggers={"student": make_tagger()})) as url:
+    with serving(create_app(Settings(), models={"student": make_tagger(), "encoder": make_embedder()})) as url:
         source = DOCS.replace("http://localhost:8000", url)
         example = doctest.DocTestParser().get_doctest(source, {}, "client.md", "docs/client.md", 0)
         assert len(example.examples) > 10

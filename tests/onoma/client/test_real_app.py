@@ -38,7 +38,7 @@ FOUND = [("PER", "Angela Merkel"), ("ORG", "Siemens"), ("LOC", "München")]
 def url() -> Iterator[str]:
     """Where the real app listens, with a student and a teacher."""
     taggers = {"student": make_tagger(FakeModel()), "teacher": make_tagger(FakeModel(sure=True))}
-    with serving(create_app(Settings(max_texts=50, max_total_chars=5000), taggers=taggers)) as address:
+    with serving(create_app(Settings(max_texts=50, max_total_chars=5000), models=taggers)) as address:
         yield address
 
 
@@ -109,7 +109,7 @@ def test_the_apps_errors(client: Client, url: str) -> None:
 def test_keys(tmp_path: Path) -> None:
     keys = tmp_path / "keys.txt"
     keys.write_text("a-long-enough-key-for-anyone-1234\n", encoding="utf-8")
-    app = create_app(Settings(api_keys_file=keys), taggers={"student": make_tagger()})
+    app = create_app(Settings(api_keys_file=keys), models={"student": make_tagger()})
     with serving(app) as url:
         with Client(url, api_key="a-long-enough-key-for-anyone-1234") as known:
             assert len(known.tag(TEXT).entities) == 3
@@ -144,7 +144,7 @@ def test_a_server_that_goes_away_and_comes_back() -> None:
         port = bound.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", retries=Retries(base_seconds=0.01)) as client:
         for _ in range(2):
-            with serving(create_app(Settings(), taggers=taggers), port=port):
+            with serving(create_app(Settings(), models=taggers), port=port):
                 assert len(client.tag(TEXT).entities) == 3
 
 
@@ -159,7 +159,7 @@ def test_overload_passes() -> None:
         first.result(10)
 
     # With a worker thread, so that the model can be held up while the event loop goes on.
-    app = create_app(Settings(max_in_flight=1, workers=1), taggers={"student": make_tagger(model)})
+    app = create_app(Settings(max_in_flight=1, workers=1), models={"student": make_tagger(model)})
     with serving(app) as url, Client(url) as holder, ThreadPoolExecutor(1) as pool:
         model.gate.clear()
         model.entered.clear()
