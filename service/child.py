@@ -22,6 +22,7 @@ from service.app import create_app
 from service.draining import DrainingServer
 from service.errors import NotReady
 from service.logs import configure
+from service.memory import share_one_heap
 from service.processes import BEAT, BEAT_SECONDS, FAILED, PASSED_ON
 from service.registry import load_models
 from service.runtime import Runtime
@@ -101,6 +102,7 @@ def run_child(seat: Seat, listeners: list[socket.socket], report: Connection) ->
     # PASSED_ON is blocked until it serves; SIGHUP may come before the models that it reloads are there.
     signal.signal(signal.SIGHUP, lambda *_: None)
     configure(seat.settings)
+    share_one_heap()
     for handler in logging.getLogger().handlers:
         handler.addFilter(_numbered(seat.place))
     try:

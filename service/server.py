@@ -20,6 +20,7 @@ from service.child import Seat, run_child
 from service.draining import DrainingServer
 from service.listening import bound, urls
 from service.logs import configure, fields
+from service.memory import share_one_heap
 from service.processes import Supervisor
 from service.registry import find_bundles, load_models
 from service.settings import Settings
@@ -63,6 +64,7 @@ def settled(settings: Settings, *, cores: int) -> Settings:
 
 
 def _serve_alone(settings: Settings, listeners: list[socket.socket]) -> int:
+    share_one_heap()
     models = load_models(settings)
     server = DrainingServer(create_app(settings, models=models))
     _announce(settings, listeners, {name: one.manifest.name if one.manifest else name for name, one in models.items()})
