@@ -145,14 +145,19 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_distill(arguments: argparse.Namespace) -> int:
     if arguments.verb == "report":
+        from distill.sentences.report import is_sentence_run, write_sentence_report
         from distill.study_report import write_report
 
-        print(write_report(arguments.run_folder, arguments.out or arguments.run_folder))
+        write = write_sentence_report if is_sentence_run(arguments.run_folder) else write_report
+        print(write(arguments.run_folder, arguments.out or arguments.run_folder))
         return 0
     from distill.recipe import load_recipe
+    from distill.sentences.recipe import is_sentence_recipe
     from distill.store import first_process
     from distill.studies import Place, best_run, run_recipe
 
+    if is_sentence_recipe(arguments.recipe):
+        return _run_sentences(arguments)
     recipe = load_recipe(arguments.recipe)
     out = arguments.out or Path("runs") / recipe.name
     place = Place(arguments.store, arguments.cache, arguments.device, arguments.engine)
@@ -164,6 +169,24 @@ def _run_distill(arguments: argparse.Namespace) -> int:
         print(f"{run['variant']}, seed {run['seed']}: {whole}, {run['parameters']:,} parameters")
     if recipe.bundle is not None:
         return _bundle(recipe, best_run(results), store=arguments.store, out=out)
+    return 0
+
+
+def _run_sentences(arguments: argparse.Namespace) -> int:
+    from distill.sentences.recipe import load_sentence_recipe
+    from distill.sentences.runs import run_sentence_recipe
+    from distill.store import first_process
+    from distill.studies import Place
+
+    if arguments.jobs > 1:
+        raise ValueError(f"--jobs must be 1 for a sentence encoder, got {arguments.jobs}")
+    out = arguments.out or Path("runs") / load_sentence_recipe(arguments.recipe).name
+    place = Place(arguments.store, arguments.cache, arguments.device)
+    results = run_sentence_recipe(arguments.recipe, out=out, place=place, only=arguments.only)
+    if first_process()[0]:
+        for run in results["runs"]:
+            dev, size = run["dev"], run["parameters"]["student"]
+            print(f"{run['variant']}, seed {run['seed']}: dev {dev['score']}, {size:,} parameters, {run['student']}")
     return 0
 
 

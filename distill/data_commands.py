@@ -1,4 +1,4 @@
-"""The command line that makes what training starts from: conllu, gazetteer, train-tokenizer."""
+"""The command line that makes what training starts from: conllu, dictionaries, gazetteer, train-tokenizer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distill.conllu import COLUMNS, convert
 from distill.measuring_commands import DATA_NOTE
+from distill.sentences.dictd import PACKAGES
 from onoma.cli import Command
 
 
@@ -15,17 +16,56 @@ def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=int, default=48_000, help="number of pieces (%(default)s)")
     parser.add_argument("--bytes", type=int, default=700_000, help="unlabelled text of a main language (%(default)s)")
     parser.add_argument("--other-bytes", type=int, default=120_000, help="of every other language (%(default)s)")
+    parser.add_argument(
+        "--sentence-encoder",
+        action="store_true",
+        help="for a sentence encoder: parallel text beside the unlabelled, lower case, digits as they are",
+    )
+    parser.add_argument(
+        "--whole-words", type=int, default=0, help="pieces that are the most frequent words as they are (%(default)s)"
+    )
+    parser.add_argument("--annotations", type=Path, help="CLDR's names, for a sentence encoder: docs/sentences.md")
 
 
 def _run_tokenizer(arguments: argparse.Namespace) -> int:
     from distill.mixture import tokenizer_texts
+    from distill.sentences.parallel import encoder_texts
     from distill.tokenizer import save_tokenizer, train_tokenizer
 
-    texts = tokenizer_texts(main_bytes=arguments.bytes, other_bytes=arguments.other_bytes)
-    tokenizer = train_tokenizer(texts, vocabulary=arguments.vocabulary)
+    if arguments.sentence_encoder:
+        texts = encoder_texts(
+            text_bytes=arguments.bytes, other_bytes=arguments.other_bytes, annotations=arguments.annotations
+        )
+    else:
+        texts = tokenizer_texts(main_bytes=arguments.bytes, other_bytes=arguments.other_bytes)
+    tokenizer = train_tokenizer(
+        texts,
+        vocabulary=arguments.vocabulary,
+        lowercase=arguments.sentence_encoder,
+        fold_digits=not arguments.sentence_encoder,
+        whole_words=arguments.whole_words,
+    )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, arguments.out)
     print(f"{arguments.out}: {tokenizer.get_vocab_size()} pieces")
+    return 0
+
+
+def _dictionaries_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="holds dict-freedict-*.deb, or such packages unpacked")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, such as dictionaries.tsv.xz")
+
+
+def _run_dictionaries(arguments: argparse.Namespace) -> int:
+    from distill.sentences.dictionaries import make_dictionaries
+    from distill.sentences.parallel import LICENCES
+    from onoma.bundle import sha256
+
+    counts = make_dictionaries(arguments.folder, arguments.out)
+    for languages, count in counts.items():
+        print(f"{languages}: {count}")
+    licence = LICENCES["dictionary"]
+    print(f"{arguments.out}: {sum(counts.values())} pairs, {licence}, sha256 {sha256(arguments.out)}")
     return 0
 
 
@@ -61,6 +101,16 @@ conllu = Command(
     "With ONOMA_DATA/pos/ud/en/{train,dev,test}.conll.xz and so on, `labels.source = \"pos/ud\"`.",
     add_arguments=_conllu_arguments,
     run=_run_conllu,
+)
+dictionaries = Command(
+    name="dictionaries",
+    help="list words with their translations, for data.dictionaries of a sentence encoder's recipe",
+    description="Write the words of open dictionaries as lines LANGUAGE<TAB>word<TAB>LANGUAGE<TAB>word, also English\n"
+    "words to which translations into several languages lead. Debian 12 packages such dictionaries (bash):\n"
+    f"  apt-get download dict-freedict-{{{','.join(PACKAGES)}}}\n"
+    "Only those under CC BY-SA are taken: others in the folder are an error. " + DATA_NOTE,
+    add_arguments=_dictionaries_arguments,
+    run=_run_dictionaries,
 )
 gazetteer = Command(
     name="gazetteer",

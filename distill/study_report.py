@@ -214,13 +214,20 @@ def compare(results: Results, low: str, high: str, margin: float = 0.0, part: st
     gaps = [second[row] - first[row] for row in first if row in second]
     ahead = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
     verdict = "holds" if mean > margin else "does not hold"
-    if len(differences) < 2:
+    half = interval(differences)
+    if half is None:
         return [f"{mean:+.2f}", "-", "1", ahead, verdict]
-    degrees = min(len(differences) - 1, len(_T95) - 1)
-    half = _T95[degrees] * statistics.stdev(differences) / math.sqrt(len(differences))
     if abs(mean - margin) <= half:
         verdict += ", within the noise of the seeds"
     return [f"{mean:+.2f}", f"{mean - half:+.2f} to {mean + half:+.2f}", str(len(differences)), ahead, verdict]
+
+
+def interval(differences: list[float]) -> float | None:
+    """Half the width of the 95 % interval of their mean (Student's t); None for fewer than two."""
+    if len(differences) < 2:
+        return None
+    degrees = min(len(differences) - 1, len(_T95) - 1)
+    return _T95[degrees] * statistics.stdev(differences) / math.sqrt(len(differences))
 
 
 def _steps(results: Results) -> str:

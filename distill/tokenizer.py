@@ -26,8 +26,13 @@ _HAN = r"\p{Han}"
 _RUNS = r"\p{Hiragana}+|[\p{Katakana}ー]+|[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]+"
 
 
-def _normalizer() -> normalizers.Normalizer:
-    return normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\p{Nd}"), "0")])
+def _normalizer(*, lowercase: bool, fold_digits: bool) -> normalizers.Normalizer:
+    steps: list[normalizers.Normalizer] = [normalizers.NFKC()]
+    if lowercase:
+        steps.append(normalizers.Lowercase())
+    if fold_digits:
+        steps.append(normalizers.Replace(Regex(r"\p{Nd}"), "0"))
+    return normalizers.Sequence(steps)
 
 
 def _words() -> list[pre_tokenizers.PreTokenizer]:
@@ -41,9 +46,11 @@ def _mark() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always", split=False)
 
 
-def split_words(texts: Iterable[str]) -> Iterator[list[str]]:
+def split_words(
+    texts: Iterable[str], *, lowercase: bool = False, fold_digits: bool = True
+) -> Iterator[list[str]]:
     """The normalised words of each text, as the trained tokenizer will see them (without the `▁`)."""
-    normalizer = _normalizer()
+    normalizer = _normalizer(lowercase=lowercase, fold_digits=fold_digits)
     splitter = pre_tokenizers.Sequence(_words())
     for text in texts:
         yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
@@ -60,15 +67,26 @@ def _is_atomic(word: str) -> bool:
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, vocabulary: int = 48_000, min_character_count: int = 5, progress: bool = True
+    texts: Iterable[str],
+    *,
+    vocabulary: int = 48_000,
+    min_character_count: int = 5,
+    progress: bool = True,
+    lowercase: bool = False,
+    fold_digits: bool = True,
+    whole_words: int = 0,
 ) -> Tokenizer:
     """Train a Unigram tokenizer (Kudo 2018) on raw texts.
 
     Words that contain a character seen fewer than `min_character_count` times are left out: such characters become
     `<unk>` (a run of them one piece, with exact offsets). Returns a tokenizer with ids pad 0, unk 1, mask 2.
+
+    :param lowercase: no piece tells capitals: for meaning, where names need them.
+    :param fold_digits: every digit becomes 0; else numbers keep their value.
+    :param whole_words: so many of the pieces are the most frequent words that would else be spelled by several.
     """
     counts: Counter[str] = Counter()
-    for words in split_words(texts):
+    for words in split_words(texts, lowercase=lowercase, fold_digits=fold_digits):
         counts.update(words)
     characters: Counter[str] = Counter()
     for word, count in counts.items():
@@ -88,7 +106,7 @@ def train_tokenizer(
     base = Tokenizer(models.Unigram())
     base.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), _mark()])
     trainer = trainers.UnigramTrainer(
-        vocab_size=vocabulary - len(atomic) - len(SPECIALS),
+        vocab_size=vocabulary - whole_words - len(atomic) - len(SPECIALS),
         special_tokens=[],
         show_progress=progress,
         max_piece_length=16,
@@ -107,7 +125,13 @@ def train_tokenizer(
         if MARK + word not in seen:
             seen.add(MARK + word)
             pieces.append((MARK + word, round(math.log(count / total), 4)))
-    return build_tokenizer(pieces)
+    for word, count in sorted(ordinary.items(), key=lambda item: (-item[1], item[0])):
+        if len(pieces) >= vocabulary or whole_words == 0:
+            break
+        if MARK + word not in seen:
+            seen.add(MARK + word)
+            pieces.append((MARK + word, round(math.log(count / total), 4)))
+    return build_tokenizer(pieces, lowercase=lowercase, fold_digits=fold_digits)
 
 
 def _repeat(counts: dict[str, int]) -> Iterator[str]:
@@ -119,10 +143,12 @@ def _repeat(counts: dict[str, int]) -> Iterator[str]:
             count -= times
 
 
-def build_tokenizer(pieces: list[tuple[str, float]]) -> Tokenizer:
+def build_tokenizer(
+    pieces: list[tuple[str, float]], *, lowercase: bool = False, fold_digits: bool = True
+) -> Tokenizer:
     """A tokenizer over given (piece, log probability) pairs; the first three must be the specials."""
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
-    tokenizer.normalizer = _normalizer()
+    tokenizer.normalizer = _normalizer(lowercase=lowercase, fold_digits=fold_digits)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [*_words(), _mark()]
     )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from distill.keeping import Keep, Keeper
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast: linear warm-up, then cosine decay to `final` of the peak.
+    """How long and how fast: linear warm-up, then decay to `final` of the peak, along a cosine or a line.
 
     `embedding_rate` multiplies the learning rate of word embeddings: a row sees a gradient only where its piece occurs.
     `transition_rate` does that of a CRF's transitions: few numbers that start at 0 and have far to go.
@@ -49,19 +49,25 @@ class Schedule:
     seed: int = 1
     embedding_rate: float = 1.0
     transition_rate: float = 1.0
+    decay: Literal["cosine", "linear"] = "cosine"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What tells it from others: a `transition_rate` of 1 does not, as models without a CRF have none."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("transition_rate", 1.0)}
+        """What tells it from others: a `transition_rate` of 1 does not, as models without a CRF have none.
+
+        Nor does a cosine, as there was nothing else when checkpoints began to hold this.
+        """
+        unsaid = {"transition_rate": 1.0, "decay": "cosine"}
+        return {name: value for name, value in asdict(self).items() if name not in unsaid or value != unsaid[name]}
 
     def factor(self, done: int) -> float:
         """Share of the peak learning rate after `done` pieces."""
         progress = min(1.0, done / self.tokens)
         if progress < self.warmup:
             return max(progress, 1e-3) / self.warmup
-        cosine = 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
-        return self.final + (1 - self.final) * cosine
+        way = (progress - self.warmup) / (1 - self.warmup)
+        left = 1 - way if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * way))
+        return self.final + (1 - self.final) * left
 
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]

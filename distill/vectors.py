@@ -45,9 +45,15 @@ def piece_vectors(
     cache: Path,
     seed: int = 1,
     threads: int = 2,
+    skip_gram: bool = False,
+    window: int = 4,
 ) -> NDArray[np.float32]:
-    """(V, D) vectors; zero rows for pieces that do not occur. From the cache if data and settings are the same."""
-    digest = hashlib.sha256(f"{vocabulary} {width} {epochs} {seed}".encode())
+    """(V, D) vectors; zero rows for pieces that do not occur. From the cache if data and settings are the same.
+
+    :param skip_gram: predict each neighbour from the piece: slower, and better where pieces are rare.
+    """
+    other = f" {skip_gram} {window}" if (skip_gram, window) != (False, 4) else ""
+    digest = hashlib.sha256(f"{vocabulary} {width} {epochs} {seed}{other}".encode())
     for array in (data.ids, data.offsets):
         digest.update(array.tobytes())
     target = cache / f"vectors-{digest.hexdigest()[:20]}.npy"
@@ -58,10 +64,10 @@ def piece_vectors(
     sentences = _Sentences(data, vocabulary=vocabulary, seed=seed)
     model = Word2Vec(
         vector_size=width,
-        window=4,
+        window=window,
         min_count=1,
         workers=threads,
-        sg=0,
+        sg=int(skip_gram),
         negative=8,
         sample=1e-4,
         epochs=epochs,

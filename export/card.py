@@ -45,16 +45,16 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- languages: {', '.join(manifest.languages) or 'not stated'}"
     yield f"- licence: {manifest.licence}"
     yield f"- created: {manifest.created}"
-    yield from _section("Use", ["```python", "from onoma import Tagger", ""])
+    yield from section("Use", ["```python", "from onoma import Tagger", ""])
     yield 'tagger = Tagger.load("path/to/this/folder")'
     yield 'print(tagger.tag("Angela Merkel visited Siemens in München.").entities)'
     yield "```"
-    yield from _section("Training and data", list(_items(manifest.training)) or ["Not stated."])
-    yield from _section("F1", list(_metrics(manifest.metrics)) or ["Not measured yet: `onoma evaluate` measures it."])
+    yield from section("Training and data", list(items(manifest.training)) or ["Not stated."])
+    yield from section("F1", list(_metrics(manifest.metrics)) or ["Not measured yet: `onoma evaluate` measures it."])
     method = manifest.quantization.method
-    yield from _section("Quantization", [f"`{method}`. {_METHODS.get(method, '')}", ""])
-    yield from _items(manifest.quantization.details)
-    yield from _section(
+    yield from section("Quantization", [f"`{method}`. {_METHODS.get(method, '')}", ""])
+    yield from items(manifest.quantization.details)
+    yield from section(
         "Limits",
         [
             f"- Knows only {types}; other kinds of names, dates and amounts are not found.",
@@ -67,26 +67,27 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     calibration = manifest.calibration
     if calibration.confidence or calibration.temperature != 1.0:
         text = f"Temperature {calibration.temperature:.4g}; a cascade asks the teacher below confidence"
-        yield from _section("Calibration", [f"{text} {calibration.fallback_threshold:.4g}. Chosen on dev data."])
+        yield from section("Calibration", [f"{text} {calibration.fallback_threshold:.4g}. Chosen on dev data."])
     command = manifest.training.get("export_command")
     if command:
-        yield from _section("Made by", ["```sh", str(command), "```"])
+        yield from section("Made by", ["```sh", str(command), "```"])
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
+def section(title: str, lines: list[str]) -> list[str]:
+    """A heading and what stands under it."""
     return ["", f"## {title}", "", *lines]
 
 
-def _items(content: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+def items(content: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """A mapping as nested bullets."""
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield f"{indent}- {key}:"
-            yield from _items(value, indent + "  ")
+            yield from items(value, indent + "  ")
         elif isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
             yield f"{indent}- {key}:"
             for number, entry in enumerate(value, start=1):
-                yield from _items(entry if isinstance(entry, Mapping) else {str(number): entry}, indent + "  ")
+                yield from items(entry if isinstance(entry, Mapping) else {str(number): entry}, indent + "  ")
         elif isinstance(value, list | tuple):
             yield f"{indent}- {key}: {', '.join(str(entry) for entry in value)}"
         else:
@@ -117,7 +118,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
         for row in rows:
             yield f"| {row} | {' | '.join(column.get(row, '–') for column in percents)} |"
         yield ""
-    yield from _items(rest)
+    yield from items(rest)
 
 
 def _percents(table: Mapping[str, Any]) -> dict[str, str]:

@@ -6,19 +6,15 @@ whole. Matrices are transposed, as MatMul wants them.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from distill.encoders import ConvEncoder
 from distill.students import Student, StudentConfig, folded
+from export.building import GraphBuilder
 from export.quantize import LOGITS
-
-OPSET, IR_VERSION = 17, 8  # widely readable; nothing newer is needed
 
 
 def student_graph(model: Student) -> onnx.ModelProto:
@@ -28,78 +24,16 @@ def student_graph(model: Student) -> onnx.ModelProto:
     """
     model = folded(model)
     config = model.config
-    graph = _Graph({name.removeprefix("encoder."): value.numpy() for name, value in model.state_dict().items()})
+    graph = GraphBuilder({name.removeprefix("encoder."): value.numpy() for name, value in model.state_dict().items()})
     states = {"bilstm": _bilstm, "conv": _conv, "transformer": _transformer}[config.kind](graph, config)
     if model.projection is not None:
-        states = _gelu(graph, graph.linear("projection", states))
+        states = graph.gelu(graph.linear("projection", states))
     scores = graph.node("MatMul", states, graph.constant("head.weight", graph.state["head.weight"].T), output="scores")
     graph.node("Add", scores, graph.weight("head.bias"), output=LOGITS)
-    return graph.finish(config.kind, len(config.labels))
+    return graph.finish(config.kind, output=LOGITS, shape=["B", "T", len(config.labels)])
 
 
-class _Graph:
-    """A graph in the making.
-
-    :param state: the model's parameters by name.
-    """
-
-    def __init__(self, state: dict[str, NDArray[np.float32]]) -> None:
-        self.state = state
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: dict[str, NDArray[Any]] = {}
-
-    def node(self, operator: str, *inputs: str, output: str, **attributes: Any) -> str:
-        """Add a node named after its output; return that name."""
-        self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: Any) -> str:
-        """Add an initialiser, or find the one of that name; return the name."""
-        self.tensors.setdefault(name, np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value))
-        return name
-
-    def weight(self, name: str) -> str:
-        """A parameter as it is."""
-        return self.constant(name, self.state[name])
-
-    def linear(
-        self,
-        name: str,
-        source: str,
-        weight: NDArray[np.float32] | None = None,
-        bias: NDArray[np.float32] | None = None,
-    ) -> str:
-        """A linear layer with torch's weight (O, I) and bias (O,); without them, the parameters of that name."""
-        matrix = self.constant(f"{name}.weight", (self.state[f"{name}.weight"] if weight is None else weight).T)
-        offsets = self.constant(f"{name}.bias", self.state[f"{name}.bias"] if bias is None else bias)
-        product = self.node("MatMul", source, matrix, output=f"{name}.product")
-        return self.node("Add", product, offsets, output=f"{name}.out")
-
-    def norm(self, name: str, source: str) -> str:
-        """A LayerNorm over the last axis, with torch's epsilon."""
-        weights = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
-        return self.node("LayerNormalization", source, *weights, output=f"{name}.out", axis=-1, epsilon=1e-5)
-
-    def finish(self, name: str, labels: int) -> onnx.ModelProto:
-        """The checked model."""
-        shape = ["B", "T"]
-        result = helper.make_model(
-            helper.make_graph(
-                self.nodes,
-                name,
-                [helper.make_tensor_value_info(i, TensorProto.INT64, shape) for i in ("input_ids", "attention_mask")],
-                [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [*shape, labels])],
-                [numpy_helper.from_array(value, name) for name, value in self.tensors.items()],
-            ),
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="onoma",
-        )
-        onnx.checker.check_model(result)
-        return result
-
-
-def _bilstm(graph: _Graph, config: StudentConfig) -> str:
+def _bilstm(graph: GraphBuilder, config: StudentConfig) -> str:
     """States (B, T, 2H). The LSTM gets each row's length from the mask."""
     axis = graph.constant("time_axis", [1])
     summed = graph.node("ReduceSum", "attention_mask", axis, output="lengths64", keepdims=0)
@@ -131,7 +65,7 @@ def _directions(state: dict[str, NDArray[np.float32]], name: str) -> NDArray[np.
     return np.stack(both)
 
 
-def _conv(graph: _Graph, config: StudentConfig) -> str:
+def _conv(graph: GraphBuilder, config: StudentConfig) -> str:
     """States (B, T, H). The mask is applied before each convolution.
 
     Between embedding and head all is (B, 1, T, H). Of the forms measured (Conv over (B, H, T), shifted slices times
@@ -151,7 +85,7 @@ def _conv(graph: _Graph, config: StudentConfig) -> str:
     return graph.node("Squeeze", states, height, output="states")
 
 
-def _gated_block(graph: _Graph, name: str, states: str, keep: str, dilation: int) -> str:
+def _gated_block(graph: GraphBuilder, name: str, states: str, keep: str, dilation: int) -> str:
     taps = graph.state[f"{name}.taps"]
     kernel, width = taps.shape
     reach = dilation * (kernel // 2)
@@ -174,7 +108,7 @@ def _gated_block(graph: _Graph, name: str, states: str, keep: str, dilation: int
     return graph.norm(f"{name}.norm", graph.node("Add", states, gated, output=f"{name}.sum"))
 
 
-def _transformer(graph: _Graph, config: StudentConfig) -> str:
+def _transformer(graph: GraphBuilder, config: StudentConfig) -> str:
     """States (B, T, H). Padding gets the lowest score of all before each softmax, as in `TransformerEncoder`."""
     zero, one = graph.constant("zero", 0), graph.constant("one", 1)
     length = graph.node("Gather", graph.node("Shape", "input_ids", output="shape"), one, output="length")
@@ -192,7 +126,7 @@ def _transformer(graph: _Graph, config: StudentConfig) -> str:
     return graph.norm("norm", states)
 
 
-def _attention_block(graph: _Graph, name: str, states: str, penalty: str, config: StudentConfig) -> str:
+def _attention_block(graph: GraphBuilder, name: str, states: str, penalty: str, config: StudentConfig) -> str:
     """x <- x + attention(norm1(x)), then x <- x + linear2(relu(linear1(norm2(x))))."""
     width = config.hidden // config.heads
     apart = graph.constant("apart", [0, 0, config.heads, width])
@@ -219,12 +153,3 @@ def _attention_block(graph: _Graph, name: str, states: str, penalty: str, config
     inner = graph.linear(f"{name}.linear1", graph.norm(f"{name}.norm2", states))
     active = graph.node("Relu", inner, output=f"{name}.active")
     return graph.node("Add", states, graph.linear(f"{name}.linear2", active), output=f"{name}.sum")
-
-
-def _gelu(graph: _Graph, source: str) -> str:
-    """x * (1 + erf(x / sqrt 2)) / 2, in the order of nodes that onnxruntime fuses into one."""
-    scaled = graph.node("Div", source, graph.constant("root2", np.float32(math.sqrt(2))), output="gelu.scaled")
-    erf = graph.node("Erf", scaled, output="gelu.erf")
-    risen = graph.node("Add", erf, graph.constant("unit", np.float32(1)), output="gelu.risen")
-    product = graph.node("Mul", source, risen, output="gelu.product")
-    return graph.node("Mul", product, graph.constant("half", np.float32(0.5)), output="gelu.out")

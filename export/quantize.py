@@ -37,7 +37,11 @@ def int8(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDAr
 
 
 def quantize_weights(
-    model: onnx.ModelProto, *, operators: Collection[str] = OPERATORS, smallest: int = 1024
+    model: onnx.ModelProto,
+    *,
+    operators: Collection[str] = OPERATORS,
+    smallest: int = 1024,
+    kept: Collection[str] | None = None,
 ) -> tuple[onnx.ModelProto, list[str]]:
     """Store the float weights of a model as int8, one scale per output channel or embedding row.
 
@@ -46,12 +50,13 @@ def quantize_weights(
     :param model: a model with fp32 weights among its initialisers; it is not changed.
     :param operators: whose weights to store; of MatMul, Gemm, LSTM, Gather.
     :param smallest: weights with fewer elements stay fp32.
+    :param kept: names of nodes whose weights stay fp32; None for the head.
     :return: the new model and the names of the weights that became int8.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
-    uses = _uses(graph, operators, kept=head_nodes(graph))
+    uses = _uses(graph, operators, kept=head_nodes(graph) if kept is None else kept)
     weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT and np.prod(t.dims) >= smallest}
     chosen = {name: uses[name] for name in weights if uses.get(name) is not None}
     before: list[NodeProto] = []
