@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -86,8 +87,9 @@ class OnRay:
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             pid = int(path.parent.name)
-            if lives(pid) and path.read_bytes().startswith(title) and self._is_ours(pid):
-                found.append(pid)
+            with contextlib.suppress(OSError):  # one that has just died has no files any more
+                if lives(pid) and path.read_bytes().startswith(title) and self._is_ours(pid):
+                    found.append(pid)
         return sorted(found)
 
     def _is_ours(self, pid: int) -> bool:
