@@ -18,7 +18,7 @@ MOST = {
     "data.english_lines": 20, "data.text_lines": 20, "data.focus_lines": 20, "start.width": 8, "start.epochs": 1,
     "start.pairs": 500, "start.align": 200, "assistant.frozen": 150, "assistant.pieces": 150,
     "bottleneck.embedding": 6, "bottleneck.pieces": 150, "recurrent.pieces": 150, "contrastive.pieces": 150,
-    "schedule.batch": 100, "schedule.shallow_batch": 200, "schedule.checks": 1, "evaluation.rows": 8,
+    "schedule.batch": 100, "schedule.shallow_batch": 200, "schedule.checks": 1, "evaluation.rows": 8, "start.rare": 1,
 }  # fmt: skip
 
 
