@@ -24,14 +24,26 @@ def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--whole-words", type=int, default=0, help="pieces that are the most frequent words as they are (%(default)s)"
     )
+    parser.add_argument(
+        "--dictionaries",
+        type=Path,
+        help="what `onoma dictionaries` wrote, for a sentence encoder: --vocabulary then counts pieces for what is in "
+        "no word, and words.xz and names.json, beside --out, are a table of words over them: docs/sentences.md",
+    )
     parser.add_argument("--annotations", type=Path, help="CLDR's names, for a sentence encoder: docs/sentences.md")
 
 
 def _run_tokenizer(arguments: argparse.Namespace) -> int:
+    from distill.files import write_json
     from distill.mixture import tokenizer_texts
+    from distill.sentences.languages import LANGUAGES
     from distill.sentences.parallel import encoder_texts
+    from distill.sentences.start import NAMES_FILE
     from distill.tokenizer import save_tokenizer, train_tokenizer
+    from onoma.word_table import WORDS_FILE
 
+    if arguments.dictionaries is not None and not arguments.sentence_encoder:
+        raise ValueError("--dictionaries needs --sentence-encoder")
     if arguments.sentence_encoder:
         texts = encoder_texts(
             text_bytes=arguments.bytes, other_bytes=arguments.other_bytes, annotations=arguments.annotations
@@ -46,6 +58,20 @@ def _run_tokenizer(arguments: argparse.Namespace) -> int:
         whole_words=arguments.whole_words,
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.dictionaries is not None:
+        from distill.sentences.vocabulary import english_sentences, words_vocabulary
+
+        vocabulary = words_vocabulary(
+            tokenizer,
+            LANGUAGES,
+            dictionaries=arguments.dictionaries,
+            annotations=arguments.annotations,
+            english=english_sentences(),
+        )
+        tokenizer, words = vocabulary.table.tokenizer, arguments.out.with_name(WORDS_FILE)
+        vocabulary.table.save(words)
+        write_json(arguments.out.with_name(NAMES_FILE), vocabulary.names)
+        print(f"{words}: {len(vocabulary.table.words)} words, {vocabulary.table.size} embeddings")
     save_tokenizer(tokenizer, arguments.out)
     print(f"{arguments.out}: {tokenizer.get_vocab_size()} pieces")
     return 0

@@ -31,10 +31,11 @@ from distill.monolingual import WithTransitions, load_teachers
 from distill.recipe import Recipe
 from distill.store import Store, first_process, locked
 from distill.teacher_cache import StoredTargets, TargetSource, teacher_targets
-from distill.tokenizer import MARK, save_tokenizer
+from distill.tokenizer import save_tokenizer
 from distill.vocabulary import coverage, piece_counts, trim
 from onoma.bundle import TOKENIZER_FILE, sha256
 from onoma.labels import LabelSet
+from onoma.word_table import MARK
 
 COVERAGE = "coverage.json"
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from onoma.word_table import MARK, is_han
+
 PAD, UNK, MASK = "<pad>", "<unk>", "<mask>"
 SPECIALS = (PAD, UNK, MASK)
-MARK = "▁"
 # Word characters: letters, combining marks, numbers, and the (non-)joiners that Persian and Indic words contain.
 _PUNCTUATION = r"([^\p{L}\p{M}\p{N}\s\x{200c}\x{200d}])\1*"
 _HAN = r"\p{Han}"
@@ -35,10 +36,11 @@ def _normalizer(*, lowercase: bool, fold_digits: bool) -> normalizers.Normalizer
     return normalizers.Sequence(steps)
 
 
-def _words() -> list[pre_tokenizers.PreTokenizer]:
+def _words(*, han_runs: bool = False) -> list[pre_tokenizers.PreTokenizer]:
+    han = f"{_HAN}+" if han_runs else _HAN
     return [
         pre_tokenizers.WhitespaceSplit(),
-        pre_tokenizers.Split(Regex(f"{_PUNCTUATION}|{_HAN}|{_RUNS}"), behavior="isolated"),
+        pre_tokenizers.Split(Regex(f"{_PUNCTUATION}|{han}|{_RUNS}"), behavior="isolated"),
     ]
 
 
@@ -47,11 +49,14 @@ def _mark() -> pre_tokenizers.PreTokenizer:
 
 
 def split_words(
-    texts: Iterable[str], *, lowercase: bool = False, fold_digits: bool = True
+    texts: Iterable[str], *, lowercase: bool = False, fold_digits: bool = True, han_runs: bool = False
 ) -> Iterator[list[str]]:
-    """The normalised words of each text, as the trained tokenizer will see them (without the `▁`)."""
+    """The normalised words of each text, as the trained tokenizer will see them (without the `▁`).
+
+    :param han_runs: neighbouring Han characters are one word, else each is.
+    """
     normalizer = _normalizer(lowercase=lowercase, fold_digits=fold_digits)
-    splitter = pre_tokenizers.Sequence(_words())
+    splitter = pre_tokenizers.Sequence(_words(han_runs=han_runs))
     for text in texts:
         yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
@@ -61,9 +66,7 @@ def _is_atomic(word: str) -> bool:
     first = word[0]
     if not first.isalnum() and set(word) == {first}:
         return True
-    code = ord(first)
-    is_han = 0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or code >= 0x20000 or first in "々〇〆"
-    return len(word) == 1 and is_han
+    return len(word) == 1 and is_han(first)
 
 
 def train_tokenizer(
@@ -144,16 +147,24 @@ def _repeat(counts: dict[str, int]) -> Iterator[str]:
 
 
 def build_tokenizer(
-    pieces: list[tuple[str, float]], *, lowercase: bool = False, fold_digits: bool = True
+    pieces: list[tuple[str, float]], *, lowercase: bool = False, fold_digits: bool = True, han_runs: bool = False
 ) -> Tokenizer:
-    """A tokenizer over given (piece, log probability) pairs; the first three must be the specials."""
+    """A tokenizer over given (piece, log probability) pairs; the first three must be the specials.
+
+    :param han_runs: pieces may be words of several Han characters.
+    """
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
     tokenizer.normalizer = _normalizer(lowercase=lowercase, fold_digits=fold_digits)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [*_words(), _mark()]
+        [*_words(han_runs=han_runs), _mark()]
     )
     tokenizer.add_special_tokens(list(SPECIALS))
     return tokenizer
+
+
+def piece_scores(tokenizer: Tokenizer) -> list[tuple[str, float]]:
+    """The pieces of a Unigram tokenizer and their log probabilities, the specials first."""
+    return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:

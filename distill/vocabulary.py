@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from distill.dataset import Packed
-from distill.tokenizer import MARK, SPECIALS, UNK
+from distill.tokenizer import SPECIALS, UNK
+from onoma.word_table import MARK
 
 
 def piece_counts(data: Packed, vocabulary: int) -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ from export.encoder_check import (
 from export.encoder_graph import encoder_graph, pooled_graph
 from export.errors import ExportError
 from export.integer_rows import Feeds, with_row_scales
+from export.narrow_tables import BLOCK, with_narrow_tables
 from export.onnx_files import fits, write
 from export.quantize import quantize_weights
 from export.source import compact_tokenizer
@@ -47,8 +48,9 @@ from onoma.bundle import (
 )
 from onoma.embedder import Embedder, PieceEncoder
 from onoma.model import OnnxSentenceModel, padded
+from onoma.word_table import WORDS_FILE, WordTable
 
-METHODS = ("int8-rows", "int8-weights", "fp32")
+METHODS = ("int8-rows", "int4-tables", "int8-weights", "fp32")
 _FP32_FILE = "fp32.onnx"
 
 
@@ -72,7 +74,8 @@ def export_encoder(
     """Export a sentence encoder to a bundle at `target`, which is replaced only when all is well.
 
     :param folder: a checkpoint that `distill` saved, or a sentence-transformers one with the mean for pooling.
-    :param quantization: "int8-rows" (int8 arithmetic, a scale for each row of activations), "int8-weights" (int8
+    :param quantization: "int8-rows" (int8 arithmetic, a scale for each row of activations), "int4-tables" (the same,
+        and embedding tables in 4 bits), "int8-weights" (int8
         storage, fp32 arithmetic), or "fp32". An answer never depends on batch-mates.
     :param name: defaults to the target folder's name.
     :param languages: those it was trained on; none given: those that the checkpoint's training.json states.
@@ -96,7 +99,11 @@ def export_encoder(
         overlap = min(overlap, room // 4)
         languages = tuple(languages) or tuple(origin.get("languages", ()))
         checked = languages_to_check(languages) if check and quantization != "fp32" else ()
-        (bundle / TOKENIZER_FILE).write_text(compact_tokenizer(source.tokenizer), encoding="utf-8")
+        pieces = source.tokenizer
+        if isinstance(pieces, WordTable):
+            pieces.save(bundle / WORDS_FILE)
+            pieces = pieces.tokenizer
+        (bundle / TOKENIZER_FILE).write_text(compact_tokenizer(pieces), encoding="utf-8")
         encoder = PieceEncoder(source.tokenizer, facts=source.facts, limit=room, overlap=overlap)
         details = _write_model(
             source,
@@ -155,7 +162,10 @@ def _read(folder: Path) -> tuple[EncoderCheckpoint, dict[str, Any]]:
         source = read_checkpoint(folder)
     except (ValueError, FileNotFoundError) as error:
         raise ExportError(str(error)) from error
-    highest = max(source.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    pieces = source.tokenizer
+    words = pieces.words.values() if isinstance(pieces, WordTable) else ()
+    tokenizer = pieces.tokenizer if isinstance(pieces, WordTable) else pieces
+    highest = max([*tokenizer.get_vocab(with_added_tokens=True).values(), *words], default=-1)
     if highest >= source.rows:
         raise ExportError(f"{folder}: the tokenizer has piece ids up to {highest}, the model {source.rows} embeddings")
     facts = folder / TRAINING_FILE
@@ -222,10 +232,13 @@ def _feeds(graph: onnx.ModelProto, ids: NDArray[np.int64], facts: TokenizerFacts
 def quantized(
     graph: onnx.ModelProto, method: str, samples: Sequence[Feeds] = ()
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """An encoder's graph by int8-rows or int8-weights, and how it stores and computes; see `with_row_scales`."""
+    """An encoder's graph by one of the METHODS with integers, and how it stores and computes; see `with_row_scales`."""
     details: dict[str, Any] = {}
-    if method == "int8-rows":
+    if method in ("int8-rows", "int4-tables"):
         graph, details = with_row_scales(graph, samples)
+    if method == "int4-tables":
+        graph, narrow = with_narrow_tables(graph)
+        details["tables"] = f"{len(narrow)} of embeddings in 4 bits, a float16 scale for each {BLOCK} numbers"
     graph, stored = quantize_weights(graph, kept=())
     if stored:
         details["stored"] = f"{len(stored)} weights as symmetric int8, a scale per channel or row"
@@ -235,7 +248,8 @@ def quantized(
 def _seal(folder: Path, manifest: EncoderManifest) -> EncoderManifest:
     """Write card, hashes and, last, the manifest; then load the bundle as its users will."""
     (folder / CARD_FILE).write_text(encoder_card(manifest), encoding="utf-8")
-    sealed = manifest.model_copy(update={"files": {name: sha256(folder / name) for name in FILES}})
+    names = [*FILES, *([WORDS_FILE] if (folder / WORDS_FILE).is_file() else [])]
+    sealed = manifest.model_copy(update={"files": {name: sha256(folder / name) for name in names}})
     write_manifest(folder, sealed)
     Embedder.load(folder, threads=1).embed(PARITY_TEXTS[:1])
     return sealed

@@ -11,6 +11,9 @@ from onoma.bundle import EncoderManifest
 _METHODS = {
     "int8-rows": "Weights and activations are int8, with a scale for each word-piece's activations: a vector depends "
     "on the text alone, never on its batch-mates.",
+    "int4-tables": "The table of embeddings is in 4 bits, with a scale for each 32 numbers; other weights, and "
+    "activations, are int8, with a scale for each word-piece's activations: a vector depends on the text alone, never "
+    "on its batch-mates.",
     "int8-weights": "Weights are stored as int8 and computed in fp32: a vector depends on the text alone, never on its "
     "batch-mates.",
     "fp32": "Not quantized.",

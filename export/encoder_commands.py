@@ -10,11 +10,12 @@ from typing import Any
 
 from onoma.cli import names
 
-METHODS = ("int8-rows", "int8-weights", "fp32")
+METHODS = ("int8-rows", "int4-tables", "int8-weights", "fp32")
 _QUANTIZATION = """\
 how weights are stored and computed. int8-rows: in 8 bits, each word-piece's activations in a scale of their own.
-int8-weights: stored in 8 bits, computed in fp32: as good as fp32, and as slow. fp32: four times the size. A text's
-vector never depends on what else is in a batch. (default: %(default)s)
+int4-tables: the same, and the table of embeddings in 4 bits. int8-weights: stored in 8 bits, computed in fp32: as good
+as fp32, and as slow. fp32: four times the size. A text's vector never depends on what else is in a batch. (default:
+%(default)s)
 """
 
 

@@ -17,6 +17,7 @@ from onoma.literal import Literal
 from onoma.model import OnnxSentenceModel
 from onoma.tagger import check_text, infer_in_batches
 from onoma.windows import Window, windows
+from onoma.word_table import WORDS_FILE, WordTable, read_words
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -65,11 +66,14 @@ class Embedded:
 class PieceEncoder:
     """Turns texts into pieces, each text as a whole: a sentence's end is no limit, as it was none in training.
 
+    :param tokenizer: or one with a table of words.
     :param limit: most pieces in a window, without prefix and suffix.
     :param overlap: fewest pieces that neighbouring windows of one text share.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, facts: TokenizerFacts, limit: int, overlap: int) -> None:
+    def __init__(self, tokenizer: Tokenizer | WordTable, *, facts: TokenizerFacts, limit: int, overlap: int) -> None:
+        self._table = tokenizer if isinstance(tokenizer, WordTable) else None
+        tokenizer = tokenizer.tokenizer if isinstance(tokenizer, WordTable) else tokenizer
         tokenizer.no_truncation()
         tokenizer.no_padding()
         # A text that spells `<pad>` or `[SEP]` means those characters, not the special token.
@@ -82,18 +86,22 @@ class PieceEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[Pieces]:
         """Pieces and windows of each text; white space around a text is none of it."""
-        literal = [self._literal(text.strip()) for text in texts]
+        stripped = [text.strip() for text in texts]
+        encoded = []
+        for found in self._ids(stripped) if self._table is None else map(self._table.ids, stripped):
+            ids = np.array(found, dtype=np.int64)
+            cut = tuple(windows(len(ids), self.limit, self.overlap)) if len(ids) else ()
+            encoded.append(Pieces(ids, cut))
+        return encoded
+
+    def _ids(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        literal = [self._literal(text) for text in texts]
         if len(literal) <= _ONE_BY_ONE:
             encodings = [self._tokenizer.encode(text, add_special_tokens=False) for text in literal]
         else:
             encodings = self._tokenizer.encode_batch_fast(literal, add_special_tokens=False)
-        encoded = []
-        for text, encoding in zip(literal, encodings, strict=True):
-            # Some tokenizers make a word's mark of nothing.
-            ids = np.array(encoding.ids if text else (), dtype=np.int64)
-            cut = tuple(windows(len(ids), self.limit, self.overlap)) if len(ids) else ()
-            encoded.append(Pieces(ids, cut))
-        return encoded
+        # Some tokenizers make a word's mark of nothing.
+        return [encoding.ids if text else () for text, encoding in zip(literal, encodings, strict=True)]
 
 
 class Embedder:
@@ -134,8 +142,9 @@ class Embedder:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleError(f"{folder / TOKENIZER_FILE} does not load: {error}") from error
+        words = WordTable(tokenizer, read_words(folder / WORDS_FILE)) if WORDS_FILE in manifest.files else None
         return cls(
-            encoder=PieceEncoder(tokenizer, facts=facts, limit=manifest.room, overlap=manifest.overlap),
+            encoder=PieceEncoder(words or tokenizer, facts=facts, limit=manifest.room, overlap=manifest.overlap),
             model=OnnxSentenceModel(folder / MODEL_FILE, facts=facts, dimensions=manifest.dimensions, threads=threads),
             dimensions=manifest.dimensions,
             manifest=manifest,

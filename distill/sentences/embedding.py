@@ -14,6 +14,7 @@ from distill.console import follow
 from distill.dataset import Packed
 from distill.sentences.model import SentenceEncoder
 from distill.sentences.pool import pack_sentences
+from onoma.word_table import WordTable
 
 
 @torch.no_grad()
@@ -30,7 +31,7 @@ def vectors_of(
     found = np.zeros((len(data), model.config.hidden), dtype=np.float32)
     batches = _batches(data.lengths, batch_pieces)
     for index in follow(batches, progress) if progress else batches:
-        ids = gather(data, index).ids[:, : model.config.max_length].to(device)
+        ids = gather(data, index).ids[:, : model.config.max_length - (model.first_id is not None)].to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             own = model(ids)
         found[index] = own.float().cpu().numpy()
@@ -49,7 +50,9 @@ def _batches(lengths: NDArray[np.int64], pieces: int) -> list[NDArray[np.int64]]
     return batches
 
 
-def embedder(model: SentenceEncoder, tokenizer: Tokenizer) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+def embedder(
+    model: SentenceEncoder, tokenizer: Tokenizer | WordTable
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """The model as distill.sentences.evaluation wants it: texts to vectors."""
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -14,11 +14,12 @@ from tokenizers import Tokenizer
 
 from distill.sentences.embedding import embedder
 from distill.sentences.evaluation import sts_spearman
-from distill.sentences.model import SentenceEncoder
+from distill.sentences.model import SentenceEncoder, load_tokenizer, vocabulary_of
 from distill.sentences.pool import Pool, load_pool, make_pool, pool_facts
 from distill.sentences.recipe import SentenceRecipe
 from distill.sentences.teacher import SentenceTeacher, load_teacher, teacher_vectors
 from distill.store import Store
+from onoma.word_table import WordTable
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,19 @@ class SentenceMaterials:
         return Path(self.recipe.tokenizer)
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The student's tokenizer."""
-        return Tokenizer.from_file(str(self.tokenizer_path))
+    def tokenizer(self) -> Tokenizer | WordTable:
+        """The student's tokenizer, with its table of words if the recipe has one."""
+        return load_tokenizer(self.tokenizer_path, self.words_path)
+
+    @property
+    def words_path(self) -> Path | None:
+        """The file of the table of words."""
+        return None if self.recipe.words is None else Path(self.recipe.words)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many embeddings there are."""
+        return vocabulary_of(self.tokenizer)
 
     @cached_property
     def pool_folder(self) -> Path:
@@ -46,6 +57,7 @@ class SentenceMaterials:
         data = self.recipe.data
         about: dict[str, Any] = {
             "tokenizer": self.tokenizer_path,
+            "words": self.words_path,
             "languages": data.languages,
             "english_lines": data.english_lines,
             "text_lines": data.lines,

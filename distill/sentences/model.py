@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from distill.files import write_json
 from distill.tokenizer import save_tokenizer
 from onoma.bundle import TOKENIZER_FILE
+from onoma.word_table import WORDS_FILE, WordTable, read_words
 
 KIND = "sentence-encoder"
 CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE = "config.json", "model.safetensors", "training.json"
@@ -34,6 +35,7 @@ class EncoderConfig:
     :param layers: n different layers; 0 for the mean of the embeddings.
     :param repeats: m, how often the n layers are run, one after another: n x m passes.
     :param max_length: pieces at most, as many positions as there are.
+    :param first_id: a piece that stands before every text, as BERT's [CLS]; None: none does. It counts as a piece.
     """
 
     vocabulary: int
@@ -47,6 +49,7 @@ class EncoderConfig:
     pad_id: int = 0
     dropout: float = 0.0
     epsilon: float = 1e-12
+    first_id: int | None = None
 
     def __post_init__(self) -> None:
         least = {name: 1 for name in ("vocabulary", "hidden", "repeats", "heads", "intermediate", "max_length")}
@@ -98,6 +101,7 @@ class SentenceEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.first_id = config.first_id  # None where inputs have it already
         width = config.embedding or config.hidden
         self.embedding = nn.Embedding(config.vocabulary, width, padding_idx=config.pad_id)
         self.expand = nn.Linear(width, config.hidden, bias=False) if config.embedding else None
@@ -119,10 +123,13 @@ class SentenceEncoder(nn.Module):
         return self.dropout(self.norm(words + self.positions(places)))  # type: ignore[no-any-return]
 
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Vectors (B, H) of right-padded piece ids (B, T), not normalised; zeros for a row without pieces.
+        """Vectors (B, H) of right-padded piece ids (B, T), not normalised; zeros for a row without any pieces.
 
         :param attention_mask: (B, T) 1 where a piece is real; None where all are, which is faster.
         """
+        if self.first_id is not None:
+            ids = F.pad(ids, (1, 0), value=self.first_id)
+            attention_mask = None if attention_mask is None else F.pad(attention_mask, (1, 0), value=1)
         states = self.embedded(ids)
         bias = None
         if attention_mask is not None:
@@ -161,8 +168,7 @@ _BERT_LAYER = {
 def copy_bert(model: SentenceEncoder, weights: Mapping[str, Tensor], *, layers: tuple[int, ...]) -> None:
     """Copy a BERT's layers, norms and positions into an encoder; its word embeddings are of another vocabulary.
 
-    The first piece gets the position that [CLS] had: attention rests there whatever the piece is. On English STS-B
-    all-MiniLM-L6-v2 without [CLS] and [SEP] loses 3 points so, and 33 where the first piece is at position 1.
+    The first piece gets the position that [CLS] had: attention rests there.
 
     :param weights: of a transformers BertModel, by name.
     :param layers: which of its layers, in order: as many as the encoder has.
@@ -183,17 +189,20 @@ def copy_bert(model: SentenceEncoder, weights: Mapping[str, Tensor], *, layers: 
 
 
 def save(
-    model: SentenceEncoder, tokenizer: Tokenizer, folder: Path, *, training: Mapping[str, Any] | None = None
+    model: SentenceEncoder, tokenizer: Tokenizer | WordTable, folder: Path, *, training: Mapping[str, Any] | None = None
 ) -> None:
     """Write config.json, model.safetensors, tokenizer.json and training.json (how it came about)."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, folder / WEIGHTS_FILE)
+    if isinstance(tokenizer, WordTable):
+        tokenizer.save(folder / WORDS_FILE)
+        tokenizer = tokenizer.tokenizer
     save_tokenizer(tokenizer, folder / TOKENIZER_FILE)
     write_json(folder / TRAINING_FILE, dict(training or {}))
     write_json(folder / CONFIG_FILE, {"kind": KIND} | asdict(model.config))
 
 
-def load_encoder(folder: Path) -> tuple[SentenceEncoder, Tokenizer]:
+def load_encoder(folder: Path) -> tuple[SentenceEncoder, Tokenizer | WordTable]:
     """The encoder that `save` wrote, in evaluation mode, and its tokenizer.
 
     :raises ValueError: if the folder holds another kind of model.
@@ -203,4 +212,16 @@ def load_encoder(folder: Path) -> tuple[SentenceEncoder, Tokenizer]:
         raise ValueError(f"{folder / CONFIG_FILE}: kind must be {KIND!r}, got {kind!r}")
     model = SentenceEncoder(EncoderConfig(**content))
     model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    return model.eval(), Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    words = folder / WORDS_FILE
+    return model.eval(), load_tokenizer(folder / TOKENIZER_FILE, words if words.is_file() else None)
+
+
+def load_tokenizer(path: Path, words: Path | None) -> Tokenizer | WordTable:
+    """A tokenizer, with a table of words if there is one."""
+    tokenizer = Tokenizer.from_file(str(path))
+    return tokenizer if words is None else WordTable(tokenizer, read_words(words))
+
+
+def vocabulary_of(tokenizer: Tokenizer | WordTable) -> int:
+    """How many ids there are."""
+    return tokenizer.size if isinstance(tokenizer, WordTable) else int(tokenizer.get_vocab_size())

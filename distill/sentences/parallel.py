@@ -21,14 +21,14 @@ from distill.sentences.languages import ENGLISH, LANGUAGES, file_codes, ntrex_co
 from distill.sentences.splits import STS_LANGUAGES, folded, read_tatoeba, reserved, similarity_root, tatoeba_path
 from onoma.bundle import sha256
 
-Source = Literal["tatoeba", "ntrex", "massive", "cldr", "dictionary"]
-SOURCES: tuple[Source, ...] = ("tatoeba", "ntrex", "massive", "cldr", "dictionary")
+Source = Literal["tatoeba", "ntrex", "massive", "cldr", "dictionary", "wordwise"]
+SOURCES: tuple[Source, ...] = ("tatoeba", "ntrex", "massive", "cldr", "dictionary", "wordwise")
 LICENCES = {
     "tatoeba": "CC BY 2.0 FR",
     "ntrex": "CC BY-SA 4.0",
     "massive": "CC BY 4.0",
     "cldr": "Unicode-3.0",
-    "dictionary": "CC BY-SA 3.0",
+    "dictionary": "CC BY-SA 3.0 (WikDict, JMdict), CC BY-SA 4.0 (CC-CEDICT)",
     "text": "see the README of the data",
 }
 
@@ -84,6 +84,8 @@ def paths_of(
             named = annotation_paths(annotations, language) if annotations and language != ENGLISH else []
         case "dictionary":
             named = [dictionaries] if dictionaries and language != ENGLISH else []
+        case "wordwise":
+            named = []  # made of the others: distill.sentences.wordwise
     return [path for path in named if path.exists()]
 
 
@@ -106,6 +108,8 @@ def _all_pairs(source: Source, path: Path, language: str) -> Iterator[Pair]:
         case "dictionary":
             for word, english in english_words(path, language):
                 yield Pair(word, english)
+        case "wordwise":
+            return
 
 
 def read_pairs(

@@ -18,10 +18,13 @@ from tokenizers import Tokenizer
 from distill.console import console
 from distill.dataset import NO_TAG, Packed, concatenate, laid_end_to_end
 from distill.sentences.languages import ENGLISH
+from distill.sentences.model import load_tokenizer
 from distill.sentences.parallel import SOURCES, parallel_hashes, read_lines, read_pairs
+from distill.sentences.wordwise import wordwise_pairs
 from onoma.bundle import sha256
+from onoma.word_table import WordTable
 
-POOL_VERSION = 1
+POOL_VERSION = 2
 _ROWS, _TABLE, _TEXT, _ORIGINALS = "pairs.npz", "english.npz", "text.npz", "english.json"
 
 
@@ -46,12 +49,15 @@ class Pool:
     text: Packed
 
 
-def pack_sentences(sentences: Sequence[str], *, tokenizer: Tokenizer, language: str) -> Packed:
+def pack_sentences(sentences: Sequence[str], *, tokenizer: Tokenizer | WordTable, language: str) -> Packed:
     """Each sentence as one example: not segmented, not cut."""
     encoded: list[list[int]] = []
     for low in range(0, len(sentences), 4096):
-        many = tokenizer.encode_batch(list(sentences[low : low + 4096]), add_special_tokens=False)
-        encoded += [one.ids for one in many]
+        some = list(sentences[low : low + 4096])
+        if isinstance(tokenizer, WordTable):
+            encoded += map(tokenizer.ids, some)
+        else:
+            encoded += [one.ids for one in tokenizer.encode_batch(some, add_special_tokens=False)]
     ids = np.fromiter((piece for one in encoded for piece in one), dtype=np.uint16)
     return Packed(
         ids,
@@ -81,6 +87,7 @@ def make_pool(
     folder: Path,
     *,
     tokenizer: Path,
+    words: Path | None = None,
     languages: Sequence[str],
     english_lines: int,
     text_lines: Mapping[str, int],
@@ -92,9 +99,10 @@ def make_pool(
     :param english_lines: lines of English text that join the English sentences.
     :param text_lines: lines of text of each language, spread over its file; English ones are others than these.
     :param annotations: where CLDR's are, if they are wanted.
-    :param dictionaries: the file of `onoma dictionaries`, if it is wanted.
+    :param dictionaries: the file of `onoma dictionaries`, if it is wanted; with it English sentences are also put into
+        other languages word by word.
     """
-    pieces = Tokenizer.from_file(str(tokenizer))
+    pieces = load_tokenizer(tokenizer, words)
     at: dict[str, int] = {}
     pairs, texts = [], []
     english: list[int] = []
@@ -116,6 +124,13 @@ def make_pool(
         lines = spread(every, text_lines[language])
         texts.append(pack_sentences(lines, tokenizer=pieces, language=language))
         console.log(f"pool: {language}: {len(lines):,} lines")
+    if dictionaries is not None:
+        for language in languages:
+            found = wordwise_pairs(list(at), language, dictionaries)
+            pairs.append(pack_sentences([pair.sentence for pair in found], tokenizer=pieces, language=language))
+            english += [at[pair.english] for pair in found]
+            source += [SOURCES.index("wordwise")] * len(found)
+            console.log(f"pool: {language}: {len(found):,} lines word by word")
     concatenate(pairs).save(folder / _ROWS)
     pack_sentences(list(at), tokenizer=pieces, language=ENGLISH).save(folder / _TABLE)
     concatenate(texts).save(folder / _TEXT)
@@ -126,6 +141,7 @@ def make_pool(
 def pool_facts(
     *,
     tokenizer: Path,
+    words: Path | None = None,
     languages: Sequence[str],
     english_lines: int,
     text_lines: Mapping[str, int],
@@ -136,6 +152,7 @@ def pool_facts(
     return {
         "version": POOL_VERSION,
         "tokenizer": sha256(tokenizer),
+        "words": words and sha256(words),
         "languages": list(languages),
         "english_lines": english_lines,
         "text_lines": dict(text_lines),

@@ -49,6 +49,7 @@ class Data(Part):
     massive: float = Field(default=1, ge=0, description="weight of MASSIVE's pairs")
     cldr: float = Field(default=0.5, ge=0, description="weight of CLDR's names, where data.annotations has them")
     dictionary: float = Field(default=0.1, ge=0, description="weight of words of data.dictionaries with an English one")
+    wordwise: float = Field(default=0.3, ge=0, description="weight of English put into other languages word by word")
     focus: Languages = Field(default=STS_LANGUAGES, description="languages that are seen more often")
     focus_weight: float = Field(default=2, gt=0, description="how many times as often")
     english: float = Field(default=0.2, ge=0, lt=1, description="share of English sentences alone, by pieces")
@@ -87,7 +88,7 @@ class SentenceTeacher(Part):
 class Start(Part):
     """Where the assistant's embeddings begin."""
 
-    way: Literal[Way, "random"] = Field(default="neighbours", description="neighbours, linear, or random")
+    way: Literal[Way, "random"] = Field(default="neighbours", description="neighbours, linear, words, or random")
     vectors: str | None = Field(default=None, description="vectors of the pieces (.npy, V x D), instead of skip-gram")
     width: int = Field(default=100, ge=1, description="of the skip-gram vectors")
     epochs: int = Field(default=2, ge=1, description="of the skip-gram vectors")
@@ -171,6 +172,7 @@ class SentenceRecipe(Part):
     description: str = Field(default="", description="what it is for")
     expect: tuple[str, ...] = Field(default=(), description='orders of variants to check, such as "soft > none"')
     seeds: tuple[int, ...] = Field(default=(1,), min_length=1, description="each variant is run with each seed")
+    words: str | None = Field(default=None, description="words.xz that `onoma train-tokenizer --words` wrote (none)")
     tokenizer: str = Field(description="tokenizer.json that `onoma train-tokenizer --sentence-encoder` wrote")
     data: Data = Data()
     teacher: SentenceTeacher = SentenceTeacher()
@@ -194,6 +196,8 @@ class SentenceRecipe(Part):
             expected_pairs(order, names)
         if "en" not in self.data.languages:
             raise ValueError(f"data.languages must have en, which all pairs lead to, got {list(self.data.languages)}")
+        if (self.start.way == "words") != (self.words is not None) and self.start.way != "random":
+            raise ValueError(f"words and start.way = words go together, got {self.words!r} and {self.start.way!r}")
         if self.recurrent.target == "teacher" and "text" in self.recurrent.model_fields_set and self.recurrent.text:
             raise ValueError(f"recurrent.text must be 0 where recurrent.target is teacher, got {self.recurrent.text}")
         return self

@@ -8,6 +8,8 @@ A piece then starts as a mean of the teacher's embeddings of the English words n
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +23,12 @@ from distill.dataset import NO_TAG, Packed, concatenate
 from distill.sentences.dictionaries import read_dictionaries
 from distill.sentences.languages import ENGLISH
 from distill.sentences.pool import Pool, pack_sentences, take
-from distill.tokenizer import MARK, SPECIALS
+from distill.tokenizer import SPECIALS
 from distill.vectors import piece_vectors
+from onoma.word_table import MARK
 
-Way = Literal["neighbours", "linear"]
+NAMES_FILE = "names.json"
+Way = Literal["neighbours", "linear", "words"]
 NEIGHBOURS, TEMPERATURE = 10, 0.1
 _BLOCK = 4096
 
@@ -189,3 +193,37 @@ def start_vectors(
     return piece_vectors(
         lines, vocabulary=vocabulary, width=width, epochs=epochs, cache=cache, seed=seed, skip_gram=True, window=window
     )
+
+
+def by_words(
+    names: Sequence[str], dictionaries: Path | None, vector: Callable[[str], Tensor]
+) -> tuple[Tensor, int]:
+    """(V, H) embeddings by what each is of: the teacher's own for English words and pieces that it knows, the mean of
+    what it has for the translations of others' words, and for the rest the middle.
+
+    :param names: of V embeddings: `LANGUAGE word`, ` piece` for pieces of no language, or nothing.
+    :param vector: the teacher's embedding of an English word, or of a piece that it has; zeros where it has none.
+    :return: with how many embeddings are known.
+    """
+    translations: dict[str, Counter[str]] = defaultdict(Counter)
+    for language, word, other, translation in read_dictionaries(dictionaries) if dictionaries else ():
+        if language == ENGLISH:
+            translations[f"{other} {translation.lower()}"][word.lower()] += 1
+        elif other == ENGLISH:
+            translations[f"{language} {word.lower()}"][translation.lower()] += 1
+    vectors: dict[str, Tensor] = {}
+
+    def known(word: str) -> Tensor:
+        if word not in vectors:
+            vectors[word] = vector(word)
+        return vectors[word]
+
+    rows = []
+    for name in names:
+        language, _, word = name.partition(" ")
+        english = [word] if language in ("", ENGLISH) else list(translations[name])
+        rows.append(torch.stack([known(one) for one in english]).mean(dim=0) if word and english else None)
+    found = [row for row in rows if row is not None and row.any()]
+    centre = torch.stack(found).mean(dim=0)
+    table = torch.stack([centre if row is None or not row.any() else row for row in rows])
+    return table, len(found)

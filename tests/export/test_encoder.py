@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from onoma import Embedder, Tagger
 from onoma.bundle import read_encoder_manifest
 from onoma.embedder import cosine
 from onoma.errors import BundleError
+from onoma.word_table import WORDS_FILE, read_words
 from tests.encoders import LANGUAGES, TEXTS, save_encoder, save_sentence_transformer
 from tests.similarity import Row, rows, write_sts
 
@@ -45,6 +47,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     training = {"seed": 1, "data": {"tatoeba": "CC BY 2.0 FR"}, "languages": list(LANGUAGES)}
     return {
         "own": save_encoder(root / "own", "bottleneck", training=training),
+        "words": save_encoder(root / "words", "bottleneck", words=True, first_id=2, training=training),
         "bert": save_sentence_transformer(root / "bert", modules=("Normalize",)),
         "distilbert": save_sentence_transformer(root / "distilbert", kind="distilbert"),
     }
@@ -83,16 +86,16 @@ def run(*arguments: str) -> int:
     return command.run(parser.parse_args(arguments))
 
 
-@pytest.mark.parametrize("kind", ["own", "bert", "distilbert"])
+@pytest.mark.parametrize("kind", ["own", "words", "bert", "distilbert"])
 def test_through_the_embedder_it_equals_torch(kind: str, bundles: Bundles, checkpoints: dict[str, Path]) -> None:
     want = read_checkpoint(checkpoints[kind]).embedder().embed(TEXTS)
     np.testing.assert_allclose(Embedder.load(bundles[kind, "fp32"], threads=1).embed(TEXTS), want, atol=1e-5)
-    for method in ("int8-rows", "int8-weights"):
+    for method in ("int8-rows", "int4-tables", "int8-weights"):
         got = Embedder.load(bundles[kind, method], threads=1).embed(TEXTS)
         assert cosine(got, want).min() > 0.97
 
 
-@pytest.mark.parametrize("kind", ["own", "bert", "distilbert"])
+@pytest.mark.parametrize("kind", ["own", "words", "bert", "distilbert"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_text_s_vector_is_the_same_in_every_company(kind: str, method: str, bundles: Bundles) -> None:
     embedder = Embedder.load(bundles[kind, method], threads=1)
@@ -120,6 +123,19 @@ def test_manifest(kind: str, method: str, bundles: Bundles) -> None:
     details = manifest.quantization.details
     assert details["parity_with_torch"]["windows"] > 14
     assert ("quality" in details) == (method != "fp32")
+
+
+def test_a_table_of_words_is_part_of_the_bundle(bundles: Bundles, tmp_path: Path) -> None:
+    folder = bundles["words", "fp32"]
+    manifest = read_encoder_manifest(folder)
+    assert WORDS_FILE in manifest.files and manifest.tokenizer.prefix_ids == (2,)
+    first, second, third = (pieces.ids for pieces in Embedder.load(folder, threads=1).encode(["The", "dethe", "cat"]))
+    assert list(first) == list(second) == [third[0] - 1]  # two words with one embedding
+    update_encoder(shutil.copytree(folder, tmp_path / "copy"), metrics={"sts": 1})
+    assert read_words(tmp_path / "copy" / WORDS_FILE) == read_words(folder / WORDS_FILE)
+    (tmp_path / "copy" / WORDS_FILE).write_bytes(b"another")
+    with pytest.raises(BundleError, match=WORDS_FILE):
+        Embedder.load(tmp_path / "copy", threads=1)
 
 
 def test_a_tagger_says_what_the_bundle_is(bundles: Bundles) -> None:
@@ -225,7 +241,7 @@ def test_a_graph_that_sees_its_batch_mates_is_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantization": "int8-dynamic"}, "quantization must be one of int8-rows, int8-weights, fp32"),
+        ({"quantization": "int8-dynamic"}, "quantization must be one of int8-rows, int4-tables, int8-weights, fp32"),
         ({"max_length": 4}, "max_length must be at least 8"),
         ({"overlap": -1}, "overlap at least 0"),
         ({"max_bytes": 1000}, "the bundle takes .* bytes, limit 1,000"),

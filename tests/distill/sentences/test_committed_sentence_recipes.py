@@ -10,6 +10,7 @@ import pytest
 from distill.sentences import runs as module
 from distill.sentences.recipe import SentenceRecipe, is_sentence_recipe, load_sentence_recipe
 from distill.studies import Place
+from tests.distill.sentences.toy_recipe import add_words
 
 RECIPES = Path(__file__).resolve().parents[3] / "distill/recipes"
 COMMITTED = sorted(path for path in RECIPES.rglob("*.toml") if is_sentence_recipe(path))
@@ -27,7 +28,8 @@ def shrunk(key: str, value: Any, toy: dict[str, Any]) -> Any:
         return min(value, MOST[key])
     same = {"tokenizer": toy["tokenizer"], "teacher.path": toy["teacher"]["path"], "data.languages": ["de", "en", "fr"]}
     same |= {"data.focus": ["de"], "evaluation.languages": ["en", "de"], "data.annotations": None}
-    same |= {"data.dictionaries": None, "start.vectors": None, "assistant.checkpoint": None}
+    same |= {"data.dictionaries": toy["data"]["dictionaries"], "words": toy["words"]}
+    same |= {"start.vectors": None, "assistant.checkpoint": None}
     if key == "recurrent.layers":  # the small teacher has two layers
         return [layer % 2 for layer in value]
     return same.get(key, value)
@@ -41,7 +43,7 @@ def test_there_is_a_product_and_a_study() -> None:
 def test_every_committed_recipe_runs(
     path: Path, toy_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load_sentence_recipe(path)
+    recipe, toy_recipe = load_sentence_recipe(path), add_words(toy_recipe, tmp_path)
     content = recipe.model_dump(mode="json", exclude={"variants", "expect"}) | {"seeds": [recipe.seeds[0]]}
     small = {
         name: {key: shrunk(f"{name}.{key}", one, toy_recipe) for key, one in value.items()}

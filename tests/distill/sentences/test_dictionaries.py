@@ -27,7 +27,7 @@ from distill.sentences.dictionaries import (
     words_of,
 )
 from distill.sentences.materials import SentenceMaterials
-from distill.sentences.parallel import SOURCES, parallel_hashes, read_pairs
+from distill.sentences.parallel import LICENCES, SOURCES, parallel_hashes, read_pairs
 from distill.sentences.recipe import SentenceRecipe
 from distill.sentences.start import word_lines
 from distill.store import Store
@@ -236,7 +236,7 @@ def test_the_file_is_sorted_and_has_nothing_that_is_kept_for_judging(
     distill.data_commands.dictionaries.add_arguments(parser)
     assert distill.data_commands.dictionaries.run(parser.parse_args([str(tmp_path), "--out", str(out)])) == 0
     told = capsys.readouterr().out
-    assert told == f"de-es: 2\n{out}: 2 pairs, CC BY-SA 3.0, sha256 {sha256(out)}\n"
+    assert told == f"de-es: 2\n{out}: 2 pairs, {LICENCES['dictionary']}, sha256 {sha256(out)}\n"
     assert read_dictionaries(out) == (Words("de", "Zaun", "es", "cerca"), Words("de", "Zaun", "es", "valla"))
 
 

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from distill.dataset import NO_TAG, Packed
+from distill.sentences.embedding import vectors_of
 from distill.sentences.model import EncoderConfig, SentenceEncoder, copy_bert, load_encoder, parameter_count, save
 from tests.encoders import random_encoder, unigram
 
@@ -114,3 +117,24 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 def test_impossible_shapes_are_refused(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EncoderConfig(**{"vocabulary": 20, "hidden": 8, "heads": 2, **wrong})
+
+
+@torch.no_grad()
+def test_a_first_piece_stands_before_every_text() -> None:
+    model = random_encoder("bottleneck", first_id=2)
+    assert model.first_id == 2
+    ids, mask = torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    found, alone = model(ids, mask), model(ids[:1])
+    torch.testing.assert_close(alone[0], found[0])
+    model.first_id = None  # as where inputs bring it
+    first = torch.full((2, 1), 2)
+    torch.testing.assert_close(model(torch.cat([first, ids], 1), torch.cat([torch.ones_like(first), mask], 1)), found)
+    assert (model(ids, mask) - found).abs().max() > 1e-3
+
+
+def test_what_is_too_long_with_the_first_piece_is_cut() -> None:
+    model = random_encoder("whole", first_id=2, max_length=6)
+    ids = np.array([5, 6, 7, 8, 9, 10, 11, 5, 6, 7, 8, 9], dtype=np.uint16)
+    rows, tags = np.array([0, 7, 12]), np.full(12, NO_TAG, dtype=np.int8)
+    long, short = vectors_of(model, Packed(ids, tags, rows, np.zeros(2, dtype=np.int16), ("en",)))
+    np.testing.assert_allclose(long, short, atol=1e-6)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from tokenizers import Tokenizer, models
 
 from distill.dataset import NO_TAG, Packed
 from distill.sentences.pool import Pool
-from distill.sentences.start import Way, anchors, mapped, spread_out
+from distill.sentences.start import Way, anchors, by_words, mapped, spread_out
+from tests.distill.sentences.toy_recipe import write_lines
 
 PIECES = ["<pad>", "<unk>", "<mask>", "▁cat", "▁die", "s", "▁katze", "▁zzz"]
 
@@ -50,6 +53,19 @@ def test_a_piece_starts_among_the_words_that_it_is_next_to(way: Way) -> None:
     assert (found[50:60] - centre).norm(dim=1).mean() == pytest.approx(
         float((matrix - centre).norm(dim=1).mean()), rel=0.35
     )
+
+
+def test_words_start_where_the_teacher_has_their_translations(tmp_path: Path) -> None:
+    dictionaries = tmp_path / "words.tsv.xz"
+    lines = ["de\tMann\ten\tman", "de\tMann\ten\thusband", "en\tman\tfr\thomme", "de\tUhu\tfr\thibou"]
+    write_lines(dictionaries, lines)
+    vectors = {"man": torch.tensor([1.0, 0.0]), "husband": torch.tensor([0.0, 3.0]), "##s": torch.tensor([5.0, 6.0])}
+    names = ["", "en man", "de mann", "fr homme", "de uhu", " ##s", " ▁xyz", "sv man"]
+    found, many = by_words(names, dictionaries, lambda word: vectors.get(word, torch.zeros(2)))
+    assert many == 4
+    centre = torch.tensor([1 + 0.5 + 1 + 5, 1.5 + 6]) / 4
+    wanted = [centre, vectors["man"], torch.tensor([0.5, 1.5]), vectors["man"], centre, vectors["##s"], centre, centre]
+    torch.testing.assert_close(found, torch.stack(wanted))
 
 
 def test_nothing_to_start_from_is_an_error() -> None:

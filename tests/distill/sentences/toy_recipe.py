@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
+from distill.files import write_json
 from distill.sentences.parallel import encoder_texts
 from distill.sentences.splits import folded, part_of
+from distill.sentences.start import NAMES_FILE
+from distill.sentences.vocabulary import Quotas, words_vocabulary
 from distill.tokenizer import save_tokenizer, train_tokenizer
+from onoma.word_table import WORDS_FILE
 from tests.encoders import save_sentence_transformer
 from tests.similarity import sentence, write_similarity
 
@@ -61,6 +67,24 @@ def content(folder: Path) -> dict[str, Any]:
         "schedule": {"batch": 100, "shallow_batch": 200, "checks": 1},
         "evaluation": {"languages": ["en", "de"], "rows": 12},
     }
+
+
+def add_words(toy: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same recipe with dictionaries, a table of words, and a start from these."""
+    pairs = [f"de\tde{word}\ten\t{word}" for word in ("cat", "dog", "house", "sleeps", "runs", "waits", "river")]
+    dictionaries = folder / "dictionaries.tsv.xz"
+    write_lines(dictionaries, pairs)
+    base = Tokenizer.from_file(toy["tokenizer"])
+    quotas = Quotas(frequent=3, untranslated=2, other=2)
+    made = words_vocabulary(base, LANGUAGES, dictionaries=dictionaries, quotas=quotas)
+    tokenizer, words = folder / "words" / "tokenizer.json", folder / "words" / WORDS_FILE
+    tokenizer.parent.mkdir()
+    save_tokenizer(made.table.tokenizer, tokenizer)
+    made.table.save(words)
+    write_json(words.with_name(NAMES_FILE), made.names)
+    start = toy["start"] | {"way": "words"}
+    data = toy["data"] | {"dictionaries": str(dictionaries)}
+    return toy | {"tokenizer": str(tokenizer), "words": str(words), "data": data, "start": start}
 
 
 def english_parts() -> dict[str, str]:
