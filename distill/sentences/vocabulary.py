@@ -38,6 +38,11 @@ SPOKEN: dict[Source, int] = {"tatoeba": 12, "cldr": 15, "ntrex": 2, "massive": 1
 ASSISTANT_SHARE = 4  # one in so many sentences of MASSIVE, which says the same few things
 # A word that several languages have is the one's in which it is most frequent, times this.
 ENGLISH_FIRST, FOCUS_FIRST = 10.0, 3.0
+# Those that one writes most, which no language has for itself.
+NUMBERS = (
+    *map(str, (*range(101), *range(150, 1001, 50), *range(1900, 2031))),
+    *(f"0{digit}" for digit in range(10)),
+)
 EMPTY = 0.01  # how fit a translation is that other languages leave out
 
 
@@ -187,6 +192,7 @@ def named_words(
         form: f"{ENGLISH} {own.lemmas.get(form, form)}"
         for form in own.forms if owner[form] == ENGLISH and own.lemmas.get(form, form) in english
     }
+    named |= {number: f"{ENGLISH} {number}" for number in NUMBERS}
     for language, found in counted.items():
         if language != ENGLISH:
             best = best_translations(dictionaries.get(language, ()), english, own.lemmas)

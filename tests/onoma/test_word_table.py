@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from distill.tokenizer import SPECIALS, build_tokenizer
 from onoma.bundle import TokenizerFacts
 from onoma.embedder import PieceEncoder
 from onoma.errors import BundleError
-from onoma.word_table import WordTable, read_words
+from onoma.word_table import WordTable, is_han, read_words
 
 PIECES = [*SPECIALS, "▁", "a", "b", "c", "▁a", "▁.", "▁<", "▁>", "▁pad", "▁男", "▁人", "▁一"]
 WORDS = {"abc": 15, "ab": 16, "cab": 15, "男人": 17, "一": 18}
@@ -43,11 +45,18 @@ def test_what_spells_a_special_token_is_text(table: WordTable) -> None:
     assert table.ids("<pad>") == [9, 11, 10]
 
 
-def test_without_words_it_is_the_tokenizer() -> None:
-    table = WordTable(base(), {})
-    for text in ("abcc ab. A", "c,c", "ab\u3000a"):
-        assert table.ids(text) == base().encode(text, add_special_tokens=False).ids
-    assert table.size == len(PIECES)
+SIGNS = st.one_of(st.sampled_from("abcABC .<>padー▁男人一马あア๐\u3000\u200d\u0301\0"), st.characters(codec="utf-8"))
+
+
+@given(st.text(alphabet=SIGNS))
+@settings(max_examples=300, deadline=None)
+def test_without_words_it_is_the_tokenizer(text: str) -> None:
+    tokenizer = base()
+    tokenizer.encode_special_tokens = True
+    found = WordTable(tokenizer, {}).ids(text)
+    if not any(map(is_han, text)):  # signs of Han are looked up one by one
+        assert found == tokenizer.encode(text, add_special_tokens=False).ids
+    assert all(0 <= one < len(PIECES) for one in found)
 
 
 def test_it_is_written_and_read(table: WordTable, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_words_share_embeddings_with_their_translations() -> None:
     assert named["horse"] == named["horses"] == named["pferd"] == named["pferde"] == "en horse"
     assert named["guitar"] == named["gitarre"] == "en guitar"
     assert named["der"] == "de der" and named["hufe"] == "de hufe"  # frequent; without a translation
-    assert named["farasi"] == "sw farasi"
+    assert named["farasi"] == "sw farasi" and named["2026"] == "en 2026"
     assert named["ross"] == "en horse"  # no text has it, but it is of a frequent word, other than Klampfe
     assert not {"rare", "ungar", "jurte", "gitaa", "klampfe"} & named.keys()
     more = named_words(COUNTED, DICTIONARY, Quotas(english=3, frequent=2, untranslated=9, other=9))
