@@ -204,7 +204,7 @@ def _word_heavy(materials: SentenceMaterials) -> Data:
 
 
 def bags(materials: SentenceMaterials) -> NDArray[np.float32]:
-    """(M, H) for each English sentence the mean of what the teacher's first layer gets, without [CLS] and [SEP]."""
+    """(M, H) for each English sentence the mean of what the teacher's first layer gets, with [CLS], without [SEP]."""
     matrix, tokenizer = _matrix(materials), materials.teacher.tokenizer
     model = teacher_encoder(materials, vocabulary=len(matrix), first_id=tokenizer.cls_token_id, layers=0)
     with torch.no_grad():

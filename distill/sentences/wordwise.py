@@ -36,7 +36,6 @@ REAL: tuple[Source, ...] = ("tatoeba", "ntrex", "massive")
 TRANSLATED = 0.75  # of a sentence's words at least, or it is left out
 FORMS = 12  # of one English word: the rest are rare
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
-_LATIN = re.compile(r"[A-Za-z]")
 
 
 @dataclass(frozen=True)
