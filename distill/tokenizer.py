@@ -116,7 +116,7 @@ def train_tokenizer(
         shrinking_factor=0.7,
     )
     base.train_from_iterator(_repeat(ordinary), trainer=trainer)
-    learned: list[tuple[str, float]] = [tuple(entry) for entry in json.loads(base.to_str())["model"]["vocab"]]
+    learned = piece_scores(base)
 
     pieces: list[tuple[str, float]] = [(special, 0.0) for special in SPECIALS]
     seen = set(SPECIALS)

@@ -141,8 +141,9 @@ class Supervisor:
                 while self._children() or not self._stopping:
                     self._start_due()
                     connection.wait([signals, *self._handles()], timeout=self._pause())
-                    self._hear()
-                    for number in _received(signals):
+                    received = _received(signals)
+                    self._hear()  # after the signals: who served before one of them is stopped, not killed
+                    for number in received:
                         self._signalled(number)
                     self._bury()
                     now = time.monotonic()

@@ -126,18 +126,16 @@ def _mapped(materials: SentenceMaterials, *, seed: int) -> Path:
             names = json.loads(materials.words_path.with_name(NAMES_FILE).read_text(encoding="utf-8"))
             found, many = by_words(names, recipe.data.dictionaries_path, _word_vector(materials))
             console.log(f"start: {many:,} of {size:,} embeddings are of words with a translation")
-            with torch.no_grad():
-                model.embedding.weight.copy_(found)
-                model.embedding.weight[model.config.pad_id] = 0
         elif own.way != "random":
             pool = materials.pool
             vectors = _vectors(materials, seed=seed)
             known = anchors(pool, materials.tokenizer, materials.teacher.tokenizer.get_vocab())
             console.log(f"start: {len(known):,} of {size:,} pieces are words of the teacher")
-            with torch.no_grad():
-                model.embedding.weight.copy_(mapped(vectors, known, _matrix(materials), way=own.way))
-                model.embedding.weight[model.config.pad_id] = 0
+            found = mapped(vectors, known, _matrix(materials), way=own.way)
         with torch.no_grad():
+            if own.way != "random":
+                model.embedding.weight.copy_(found)
+                model.embedding.weight[model.config.pad_id] = 0
             model.embedding.weight[FIRST] = _matrix(materials)[materials.teacher.tokenizer.cls_token_id]
         scores = materials.evaluate(model.to(materials.device).eval())
         console.log(f"start ({own.way}): dev {scores}")

@@ -197,21 +197,6 @@ def read_dictionaries(path: Path) -> tuple[Words, ...]:
 
 
 @lru_cache(maxsize=1)
-def _english(path: Path) -> Mapping[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    languages: dict[str, set[str]] = defaultdict(set)
-    for language, word, other, translation in read_dictionaries(path):
-        if ENGLISH in (language, other):
-            theirs, own, english = (other, translation, word) if language == ENGLISH else (language, word, translation)
-            found[theirs].append((own, english))
-            languages[english].add(theirs)
-    return {
-        theirs: [(word, english) for word, english in words if len(languages[english]) >= COMMON]
-        for theirs, words in found.items()
-    }
-
-
-@lru_cache(maxsize=1)
 def _with_english(path: Path) -> Mapping[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for language, word, other, translation in read_dictionaries(path):
@@ -227,9 +212,21 @@ def english_pairs(path: Path, language: str) -> list[tuple[str, str]]:
     return _with_english(path).get(language, [])
 
 
+@lru_cache(maxsize=1)
+def _common(path: Path) -> Mapping[str, list[tuple[str, str]]]:
+    languages: dict[str, set[str]] = defaultdict(set)
+    for theirs, words in _with_english(path).items():
+        for _, english in words:
+            languages[english].add(theirs)
+    return {
+        theirs: [(word, english) for word, english in words if len(languages[english]) >= COMMON]
+        for theirs, words in _with_english(path).items()
+    }
+
+
 def english_words(path: Path, language: str) -> list[tuple[str, str]]:
     """The words of a language with an English translation each, of those English ones that several languages have.
 
     The others are rare: names of birds and substances, on which the teacher need not be asked.
     """
-    return _english(path).get(language, [])
+    return _common(path).get(language, [])

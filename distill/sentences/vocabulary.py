@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import simplemma
-from simplemma.strategies.dictionaries.dictionary_factory import SUPPORTED_LANGUAGES
 from tokenizers import Tokenizer
 
 from distill.sentences.dictionaries import english_pairs
@@ -27,7 +25,7 @@ from distill.sentences.languages import ENGLISH, LANGUAGES
 from distill.sentences.parallel import Source, read_lines, read_pairs
 from distill.sentences.pool import spread
 from distill.sentences.splits import STS_LANGUAGES
-from distill.sentences.wordwise import CODES, FUNCTION, REAL, lemmas, wordwise_pairs
+from distill.sentences.wordwise import FUNCTION, REAL, lemmas, lemmatizer, wordwise_pairs
 from distill.tokenizer import SPECIALS, build_tokenizer, piece_scores, split_words
 from onoma.word_table import LONGEST_HAN, MARK, WordTable, is_han
 
@@ -86,15 +84,15 @@ def counted_words(language: str, lines: Iterable[str], dictionary: Collection[st
         counts = _han_words(counts, frozenset(word.lower() for word in dictionary))
     often = {word: many for word, many in counts.items() if many >= RAREST}
     forms = {word: many for word, many in often.items() if word[0].isalpha() and len(word) <= LONGEST_FORM}
-    code = CODES.get(language, language)
-    return Counted(forms, _lemmas(forms, code) if code in SUPPORTED_LANGUAGES else {})
+    lemma_of = lemmatizer(language)
+    return Counted(forms, {} if lemma_of is None else _lemmas(forms, language, lemma_of))
 
 
-def _lemmas(forms: Mapping[str, int], code: str) -> dict[str, str]:
+def _lemmas(forms: Mapping[str, int], language: str, lemma_of: Callable[[str], str]) -> dict[str, str]:
     found = {}
     for form, many in forms.items():
-        lemma = simplemma.lemmatize(form, lang=code).lower()
-        if code == ENGLISH and lemma not in forms:
+        lemma = lemma_of(form)
+        if language == ENGLISH and lemma not in forms:
             lemma = next((one for one in lemmas(form) if one != form and forms.get(one, 0) >= many // 5 + 2), form)
         if lemma != form:
             found[form] = lemma

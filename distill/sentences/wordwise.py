@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,12 @@ def lemmas(word: str) -> Iterable[str]:
                 yield stem[:-1]
 
 
+def lemmatizer(language: str) -> Callable[[str], str] | None:
+    """From a form to its lemma in lower case; nothing for a language that simplemma does not know."""
+    code = CODES.get(language, language)
+    return (lambda form: simplemma.lemmatize(form, lang=code).lower()) if code in SUPPORTED_LANGUAGES else None
+
+
 def words_in(line: str) -> list[str]:
     """Words, numbers and signs of a line."""
     return _WORD.findall(line)
@@ -101,10 +107,10 @@ def make_lexicon(dictionaries: Path, language: str, lines: Iterable[str]) -> Lex
         if " " not in english:
             english_of[word.lower()].add(english.lower())
     forms_of: dict[str, set[str]] = defaultdict(set)
-    if (code := CODES.get(language, language)) in SUPPORTED_LANGUAGES:
+    if (lemma_of := lemmatizer(language)) is not None:
         for form, many in counts.items():
             if many > 1 and form[0].isalpha():
-                lemma = simplemma.lemmatize(form, lang=code).lower()
+                lemma = lemma_of(form)
                 if lemma != form and lemma in english_of:
                     forms_of[lemma].add(form)
     weights: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))

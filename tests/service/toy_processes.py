@@ -38,7 +38,8 @@ def toy(file: Path, behaviour: str, report: Connection) -> None:
     while behaviour == "wait" and not (file.parent / "go").exists():
         time.sleep(0.02)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    note("serve")
+    os.write(report.fileno(), BEAT)
+    note("serve")  # only now: a parent that has heard nothing kills at once
     while True:
         os.write(report.fileno(), BEAT)
         if first and behaviour == "hang":
