@@ -30,6 +30,9 @@ def _tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
         help="what `onoma dictionaries` wrote, for a sentence encoder: --vocabulary then counts pieces for what is in "
         "no word, and words.xz and names.json, beside --out, are a table of words over them: docs/sentences.md",
     )
+    parser.add_argument(
+        "--teacher", help="checkpoint whose words and pieces such a table takes in (that of the package, as in recipes)"
+    )
     parser.add_argument("--annotations", type=Path, help="CLDR's names, for a sentence encoder: docs/sentences.md")
 
 
@@ -39,7 +42,7 @@ def _run_tokenizer(arguments: argparse.Namespace) -> int:
     from distill.sentences.languages import LANGUAGES
     from distill.sentences.parallel import encoder_texts
     from distill.sentences.start import NAMES_FILE
-    from distill.tokenizer import save_tokenizer, train_tokenizer
+    from distill.tokenizer import save_tokenizer, train_tokenizer, without_latin
     from onoma.word_table import WORDS_FILE
 
     if arguments.dictionaries is not None and not arguments.sentence_encoder:
@@ -50,6 +53,8 @@ def _run_tokenizer(arguments: argparse.Namespace) -> int:
         )
     else:
         texts = tokenizer_texts(main_bytes=arguments.bytes, other_bytes=arguments.other_bytes)
+    if arguments.dictionaries is not None:
+        texts = without_latin(texts)  # the teacher's pieces are for these
     tokenizer = train_tokenizer(
         texts,
         vocabulary=arguments.vocabulary,
@@ -59,11 +64,13 @@ def _run_tokenizer(arguments: argparse.Namespace) -> int:
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     if arguments.dictionaries is not None:
+        from distill.sentences.teacher import DEFAULT, word_pieces
         from distill.sentences.vocabulary import english_sentences, words_vocabulary
 
         vocabulary = words_vocabulary(
             tokenizer,
             LANGUAGES,
+            teacher=word_pieces(arguments.teacher or DEFAULT),
             dictionaries=arguments.dictionaries,
             annotations=arguments.annotations,
             english=english_sentences(),

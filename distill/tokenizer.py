@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from onoma.word_table import MARK, is_han
+from onoma.word_table import CONTINUES, MARK, is_han
 
 PAD, UNK, MASK = "<pad>", "<unk>", "<mask>"
 SPECIALS = (PAD, UNK, MASK)
 # Word characters: letters, combining marks, numbers, and the (non-)joiners that Persian and Indic words contain.
 _PUNCTUATION = r"([^\p{L}\p{M}\p{N}\s\x{200c}\x{200d}])\1*"
+_LATIN = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿﬀ-ﬆＡ-Ｚａ-ｚ\u0300-\u036f]+")
 _HAN = r"\p{Han}"
 _RUNS = r"\p{Hiragana}+|[\p{Katakana}ー]+|[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]+"
 
@@ -59,6 +61,11 @@ def split_words(
     splitter = pre_tokenizers.Sequence(_words(han_runs=han_runs))
     for text in texts:
         yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
+
+def without_latin(texts: Iterable[str]) -> Iterator[str]:
+    """Texts without their Latin letters."""
+    return (_LATIN.sub(" ", text) for text in texts)
 
 
 def _is_atomic(word: str) -> bool:
@@ -147,17 +154,34 @@ def _repeat(counts: dict[str, int]) -> Iterator[str]:
 
 
 def build_tokenizer(
-    pieces: list[tuple[str, float]], *, lowercase: bool = False, fold_digits: bool = True, han_runs: bool = False
+    pieces: list[tuple[str, float]], *, lowercase: bool = False, fold_digits: bool = True
 ) -> Tokenizer:
-    """A tokenizer over given (piece, log probability) pairs; the first three must be the specials.
+    """A Unigram tokenizer over given (piece, log probability) pairs; the first three must be the specials."""
+    model = models.Unigram(pieces, unk_id=SPECIALS.index(UNK), byte_fallback=False)
+    return _over_words(model, _normalizer(lowercase=lowercase, fold_digits=fold_digits), _words())
 
-    :param han_runs: pieces may be words of several Han characters.
+
+def build_word_pieces(pieces: Sequence[str]) -> Tokenizer:
+    """A WordPiece tokenizer for `WordTable`: lower case, digits as they are, runs of Han characters as one word.
+
+    :param pieces: beginnings of words with `▁`, what may follow with `##`; the first three must be the specials.
     """
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
-    tokenizer.normalizer = _normalizer(lowercase=lowercase, fold_digits=fold_digits)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [*_words(han_runs=han_runs), _mark()]
-    )
+    vocabulary = {piece: at for at, piece in enumerate(pieces)}
+    model = models.WordPiece(vocabulary, unk_token=UNK, continuing_subword_prefix=CONTINUES)
+    return _over_words(model, _normalizer(lowercase=True, fold_digits=False), _words(han_runs=True))
+
+
+def as_word_pieces(pieces: Iterable[str]) -> list[str]:
+    """Unigram pieces as WordPiece writes them: what follows another has `##`."""
+    return [piece if piece in SPECIALS or piece.startswith(MARK) else CONTINUES + piece for piece in pieces]
+
+
+def _over_words(
+    model: models.Model, normalizer: normalizers.Normalizer, words: list[pre_tokenizers.PreTokenizer]
+) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*words, _mark()])
     tokenizer.add_special_tokens(list(SPECIALS))
     return tokenizer
 

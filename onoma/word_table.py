@@ -8,45 +8,116 @@ vector, and is found whole or not at all: never as the beginning of another word
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from tokenizers import Tokenizer
 
 from onoma.errors import BundleError
 
-MARK = "▁"
+MARK, CONTINUES = "▁", "##"
 WORDS_FILE = "words.xz"
 LONGEST_HAN = 4  # signs of a word where words are not told apart by spaces
+ANY_ENDING = "*"  # no word has signs among its letters
+SHORTEST_STEM, SURE_STEM = 4, 5  # letters; so many tell a word even where another may end before it
+INFLECTED, DERIVED = 3, 6  # letters by which a form, and a derived word, may be longer than the beginning
+SHORTEST_PART, LONGEST_COMPOUND = 4, 64  # letters
+_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 
 
 class WordTable:
-    """Pieces of a text: the words of a table, and a tokenizer's pieces of all others.
+    """Pieces of a text: the words of a table, and for all others the pieces of a WordPiece tokenizer.
 
-    :param tokenizer: splits a text into words that begin with `▁`; runs of Han characters are one word.
-    :param words: the id of each word, as the tokenizer's normaliser writes it. Ids below the tokenizer's number of
+    A word that neither has whole is a form of one that the table has a beginning of; or a compound of words that it
+    has; or it is cut into the longest pieces from the left, as WordPiece does (Schuster and Nakajima 2012). All three
+    look at Latin letters without accents. A character that no piece has is unknown alone, not its word.
+
+    :param tokenizer: splits a text into words that begin with `▁`; runs of Han characters are one word. Its pieces are
+        `▁` and the beginning of a word, or `##` and what may follow.
+    :param words: the id of each word, as the tokenizer's normaliser writes it, and of beginnings of words, which end
+        with `*`. Ids below the tokenizer's number of
         pieces are of these, which may be the same words; others are the table's own.
     """
 
     def __init__(self, tokenizer: Tokenizer, words: Mapping[str, int]) -> None:
         self.tokenizer = tokenizer
         self.words = words
-        self._normalizer, self._splitter, self._model = tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model
+        self._normalizer, self._splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
+        self._pieces: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
+        self._rows = {piece[1:]: row for piece, row in self._pieces.items() if piece.startswith(MARK)} | dict(words)
+        self._longest = max(map(len, self._pieces))
         self._unknown = tokenizer.token_to_id("<unk>")
-        self.size = 1 + max([tokenizer.get_vocab_size() - 1, *words.values()])
+        self.size = 1 + max([*self._pieces.values(), *words.values()])
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text."""
         found: list[int] = []
         for marked, _ in self._splitter.pre_tokenize_str(self._normalizer.normalize_str(text)):
             word = marked[1:]
-            row = self.words.get(word)
+            row = self._rows.get(word)
             if row is not None:
                 found.append(row)
             elif word and is_han(word[0]):
                 found += self._run(word)
             else:
-                found += [token.id for token in self._model.tokenize(marked)]
+                found += self._cut(word)
+        return found
+
+    def _cut(self, word: str) -> Sequence[int]:
+        """What a word is that the table lacks: a form of one that it has, several in one, or pieces."""
+        row = self._form(word, INFLECTED, SHORTEST_STEM)
+        if row is not None:
+            return [row]
+        if parts := self._compound(word):
+            return parts
+        bare = without_accents(word)
+        row = self._stem(bare, DERIVED, SHORTEST_STEM)
+        return self._spell(bare) if row is None else [row]
+
+    def _word(self, word: str) -> int | None:
+        row = self._rows.get(word)
+        return self._rows.get(without_accents(word)) if row is None else row
+
+    def _form(self, word: str, ending: int, shortest: int) -> int | None:
+        row = self._word(word)
+        return self._stem(without_accents(word), ending, shortest) if row is None else row
+
+    def _stem(self, word: str, ending: int, shortest: int) -> int | None:
+        """The row of the longest known beginning."""
+        return next((self._rows[stem] for stem in stem_keys(word, ending, shortest) if stem in self._rows), None)
+
+    def _compound(self, word: str) -> list[int]:
+        """The words that a compound is made of, the first one as long as can be; none if it is no compound."""
+        if len(word) > LONGEST_COMPOUND:
+            return []
+        longest: tuple[int, str] | None = None
+        for end in range(len(word) - SHORTEST_PART, SHORTEST_PART - 1, -1):
+            first = self._word(word[:end])
+            if first is None:
+                continue
+            rest = word[end:]
+            for second in (rest, rest[1:]) if rest[0] == "s" and len(rest) > SHORTEST_PART else (rest,):
+                if (row := self._form(second, INFLECTED, SURE_STEM)) is not None:
+                    return [first, row]
+            longest = longest or (first, rest)
+        if longest is not None and (parts := self._compound(longest[1])):  # no way back: the time stays linear
+            return [longest[0], *parts]
+        return []
+
+    def _spell(self, word: str) -> list[int]:
+        found = []
+        at, mark = 0, MARK
+        while at < len(word):
+            for end in range(min(len(word), at + self._longest), at, -1):
+                row = self._pieces.get(mark + word[at:end])
+                if row is not None:
+                    break
+            else:
+                end, row = at + 1, self._pieces.get(CONTINUES + word[at], self._unknown)
+            found.append(row)
+            at, mark = end, CONTINUES
         return found
 
     def _run(self, run: str) -> Iterator[int]:
@@ -54,13 +125,10 @@ class WordTable:
         at = 0
         while at < len(run):
             for size in range(min(LONGEST_HAN, len(run) - at), 0, -1):
-                row = self.words.get(run[at : at + size])
+                row = self._rows.get(run[at : at + size])
                 if row is not None:
                     break
-            else:
-                row = self.tokenizer.token_to_id(MARK + run[at])
-                row = self._unknown if row is None else row
-            yield row
+            yield self._unknown if row is None else row
             at += size
 
     def save(self, path: Path) -> None:
@@ -84,6 +152,17 @@ def read_words(path: Path) -> dict[str, int]:
     except (lzma.LZMAError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is no table of words: {error}") from error
     return {word: row for row, line in enumerate(lines) for word in line.split(" ") if word}
+
+
+def without_accents(word: str) -> str:
+    """A word in lower case whose Latin letters have no accents."""
+    return word if word.isascii() else normalize("NFC", _ACCENTS.sub("", normalize("NFD", word)))
+
+
+def stem_keys(word: str, ending: int, shortest: int = SHORTEST_STEM) -> Iterator[str]:
+    """The beginnings of a word as a table writes them, from itself to those that are so many letters shorter."""
+    for end in range(len(word), max(shortest, len(word) - ending) - 1, -1):
+        yield word[:end] + ANY_ENDING
 
 
 def is_han(sign: str) -> bool:

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from distill.sentences.model import EncoderConfig, SentenceEncoder, save, vocabulary_of
-from distill.tokenizer import build_tokenizer, piece_scores, train_tokenizer
+from distill.tokenizer import as_word_pieces, build_word_pieces, piece_scores, train_tokenizer
 from onoma.word_table import WordTable
 from tests.similarity import rows
 
@@ -68,7 +68,7 @@ def word_table() -> WordTable:
     """A few of the corpus' words in a table, two of which share an embedding, over pieces for the others."""
     pieces = train_tokenizer(corpus() * 3, vocabulary=150, progress=False, lowercase=True, fold_digits=False)
     first = pieces.get_vocab_size()
-    base = build_tokenizer(piece_scores(pieces), lowercase=True, fold_digits=False, han_runs=True)
+    base = build_word_pieces(as_word_pieces([piece for piece, _ in piece_scores(pieces)]))
     return WordTable(base, {"the": first, "dethe": first, "cat": first + 1, "dehouse": first + 2})
 
 

@@ -1,7 +1,7 @@
 """Words and their translations, for what little parallel text lacks: lines `language<TAB>word<TAB>language<TAB>word`.
 
 The file is made by `onoma dictionaries` from open dictionaries (distill.sentences.dictd). Few languages have one with
-English: a word without gets an English one as well where translations into several other languages lead to it.
+English: a word without gets an English one as well where translations into other languages lead to it.
 """
 
 from __future__ import annotations
@@ -153,6 +153,31 @@ def bridged(pairs: Iterable[Words]) -> set[Words]:
     }
 
 
+def bridged_once(pairs: Iterable[Words]) -> set[Words]:
+    """English words for words that still have none, over any one word that has some.
+
+    A fifth are wrong, which is better than none at all; of several the one with the fewest other senses comes first.
+    """
+    near: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for language, word, other, translation in pairs:
+        near[language, word].add((other, translation))
+        near[other, translation].add((language, word))
+    english = {place: [word for own, word in others if own == ENGLISH] for place, others in near.items()}
+    found = set()
+    for place, others in near.items():
+        if place[0] == ENGLISH or english[place]:
+            continue
+        ways: dict[str, float] = defaultdict(float)
+        for between in others:
+            for word in english[between] if between[0] != ENGLISH else ():
+                ways[word] += 1 / len(english[between])
+        for word in sorted(ways, key=lambda one: (-ways[one], one))[:TRANSLATIONS]:
+            if folded(word) != folded(place[1]):
+                low, high = sorted([place, (ENGLISH, word)])
+                found.add(Words(*low, *high))
+    return found
+
+
 def make_dictionaries(folder: Path, out: Path) -> dict[str, int]:
     """Write the pairs of all dictionaries of a folder, and those found over several, without what is kept for judging.
 
@@ -167,6 +192,7 @@ def make_dictionaries(folder: Path, out: Path) -> dict[str, int]:
     for dictionary in [one.checked() for one in dictionaries_in(folder)]:
         direct.update(words_of(dictionary))
     every = direct | bridged(direct)
+    every |= bridged_once(every)
     for package in cedict_in(folder):
         every.update(cedict_words(package))
     kept = reserved()

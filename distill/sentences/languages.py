@@ -25,7 +25,7 @@ NTREX = {
 }  # fmt: skip
 # Files of Tatoeba, MASSIVE and the unlabelled text that are not named by the code used here.
 ALIASES = {"bos": "bs", "zh_TW": "zh"}
-ENGLISH = "en"
+ENGLISH, HAN_LANGUAGES = "en", ("ja", "zh")
 
 
 def own_code(code: str) -> str:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from distill.dataset import NO_TAG, Packed, concatenate
 from distill.sentences.dictionaries import read_dictionaries
-from distill.sentences.languages import ENGLISH
+from distill.sentences.languages import ENGLISH, HAN_LANGUAGES
 from distill.sentences.pool import Pool, pack_sentences, take
 from distill.tokenizer import SPECIALS
 from distill.vectors import piece_vectors
-from onoma.word_table import MARK
+from onoma.word_table import MARK, is_han
 
 NAMES_FILE = "names.json"
 Way = Literal["neighbours", "linear", "words"]
@@ -206,11 +206,14 @@ def by_words(
     :return: with how many embeddings are known.
     """
     translations: dict[str, Counter[str]] = defaultdict(Counter)
-    for language, word, other, translation in read_dictionaries(dictionaries) if dictionaries else ():
-        if language == ENGLISH:
-            translations[f"{other} {translation.lower()}"][word.lower()] += 1
-        elif other == ENGLISH:
-            translations[f"{language} {word.lower()}"][translation.lower()] += 1
+    for pair in read_dictionaries(dictionaries) if dictionaries else ():
+        if ENGLISH not in (pair.language, pair.other):
+            continue
+        (language, word), (_, meaning) = sorted([pair[:2], pair[2:]], key=lambda one: one[0] == ENGLISH)
+        translations[f"{language} {word.lower()}"][meaning.lower()] += 1
+        if is_han(word[0]) and not any(map(is_han, word[1:])):
+            for own in HAN_LANGUAGES:  # 歩く: a sign that stands alone only with an ending
+                translations[f"{own} {word[0]}"][meaning.lower()] += 1
     vectors: dict[str, Tensor] = {}
 
     def known(word: str) -> Tensor:

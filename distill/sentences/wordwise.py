@@ -71,10 +71,16 @@ def lemmas(word: str) -> Iterable[str]:
                 yield stem[:-1]
 
 
+def simplemma_code(language: str) -> str | None:
+    """Simplemma's name of a language, if it knows it."""
+    code = CODES.get(language, language)
+    return code if code in SUPPORTED_LANGUAGES else None
+
+
 def lemmatizer(language: str) -> Callable[[str], str] | None:
     """From a form to its lemma in lower case; nothing for a language that simplemma does not know."""
-    code = CODES.get(language, language)
-    return (lambda form: simplemma.lemmatize(form, lang=code).lower()) if code in SUPPORTED_LANGUAGES else None
+    code = simplemma_code(language)
+    return None if code is None else lambda form: simplemma.lemmatize(form, lang=code).lower()
 
 
 def words_in(line: str) -> list[str]:

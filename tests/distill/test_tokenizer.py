@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from distill.dataset import training_encoder
-from distill.tokenizer import MASK, PAD, UNK, build_tokenizer, save_tokenizer, split_words, train_tokenizer
+from distill.tokenizer import (
+    MASK,
+    PAD,
+    UNK,
+    as_word_pieces,
+    build_tokenizer,
+    build_word_pieces,
+    save_tokenizer,
+    split_words,
+    train_tokenizer,
+    without_latin,
+)
 
 LINES = (
     "The old mill (built in 1805) stands near Brenholm, where Ada lives.",
@@ -111,6 +122,18 @@ def test_it_is_saved_compact_and_loads_the_same(trained: Tokenizer, tmp_path: Pa
     again = Tokenizer.from_file(str(path))
     for line in LINES:
         assert again.encode(line).ids == trained.encode(line).ids
+
+
+def test_latin_letters_are_left_out() -> None:
+    found = without_latin(["Ein Haus, дом e\u0301té", "ﬁ ＡＢ 家 1"])
+    assert [text.split() for text in found] == [[",", "дом"], ["家", "1"]]
+
+
+def test_pieces_as_word_piece_writes_them() -> None:
+    pieces = as_word_pieces([PAD, UNK, MASK, "▁a", "b", "▁"])
+    assert pieces == [PAD, UNK, MASK, "▁a", "##b", "▁"]
+    tokenizer = build_word_pieces(pieces)
+    assert tokenizer.encode("Abb  a").tokens == ["▁a", "##b", "##b", "▁a"]
 
 
 def test_built_from_given_pieces() -> None:

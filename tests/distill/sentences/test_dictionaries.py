@@ -19,6 +19,7 @@ from distill.sentences.dictd import Dictionary, dictionaries_in
 from distill.sentences.dictionaries import (
     Words,
     bridged,
+    bridged_once,
     cleaned,
     english_words,
     make_dictionaries,
@@ -224,6 +225,22 @@ def test_a_word_gets_the_english_one_to_which_two_languages_lead() -> None:
         Words("fi", "aita", "pl", "płot"),  # Polish has English words of its own
     ]
     assert bridged(pairs) == {Words("de", "Geldhaus", "en", "bank"), Words("en", "bank", "es", "banco")}
+
+
+def test_a_word_without_english_gets_it_over_any_one_language() -> None:
+    pairs = [
+        Words("en", "bank", "pl", "bank"),
+        Words("en", "bank", "pl", "brzeg"),
+        Words("en", "shore", "pl", "brzeg"),
+        Words("en", "shore", "fr", "rive"),
+        Words("de", "Ufer", "pl", "brzeg"),
+        Words("de", "Ufer", "fr", "rive"),
+        Words("de", "Zaun", "en", "fence"),
+        Words("de", "Zaun", "pl", "brzeg"),  # has English of its own
+        Words("de", "Wehr", "ru", "запруда"),  # leads nowhere
+    ]
+    # The river's bank has two senses in Polish, one in French.
+    assert bridged_once(pairs) == {Words("de", "Ufer", "en", "shore"), Words("de", "Ufer", "en", "bank")}
 
 
 def test_the_file_is_sorted_and_has_nothing_that_is_kept_for_judging(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from distill.sentences import teacher as module
-from distill.sentences.teacher import SentenceTeacher, checkpoint_folder, load_teacher, teacher_vectors
-from tests.encoders import TEXTS, save_sentence_transformer
+from distill.sentences.teacher import SentenceTeacher, checkpoint_folder, load_teacher, teacher_vectors, word_pieces
+from tests.encoders import TEXTS, save_sentence_transformer, unigram
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,15 @@ def test_what_is_no_teacher_is_refused(tmp_path: Path) -> None:
     save_sentence_transformer(tmp_path, pooling="cls_token")
     with pytest.raises(ValueError, match="only mean pooling is known, .* asks for pooling_mode_cls_token"):
         load_teacher(str(tmp_path), normalise=False, device=CPU)
+
+
+def test_the_pieces_of_a_teacher(tmp_path: Path) -> None:
+    pieces = word_pieces(str(save_sentence_transformer(tmp_path / "teacher")))
+    assert pieces[:2] == ["[PAD]", "[UNK]"] and any(piece.startswith("##") for piece in pieces)
+    other = save_sentence_transformer(tmp_path / "other")
+    unigram().save(str(other / "tokenizer.json"))
+    with pytest.raises(ValueError, match="only pieces of a WordPiece can be taken in, it has Unigram"):
+        word_pieces(str(other))
 
 
 def test_a_package_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from distill.files import write_json
 from distill.sentences.parallel import encoder_texts
 from distill.sentences.splits import folded, part_of
 from distill.sentences.start import NAMES_FILE
+from distill.sentences.teacher import word_pieces
 from distill.sentences.vocabulary import Quotas, words_vocabulary
 from distill.tokenizer import save_tokenizer, train_tokenizer
 from onoma.word_table import WORDS_FILE
@@ -76,7 +77,14 @@ def add_words(toy: dict[str, Any], folder: Path) -> dict[str, Any]:
     write_lines(dictionaries, pairs)
     base = Tokenizer.from_file(toy["tokenizer"])
     quotas = Quotas(frequent=3, untranslated=2, other=2)
-    made = words_vocabulary(base, LANGUAGES, dictionaries=dictionaries, quotas=quotas)
+    made = words_vocabulary(
+        base,
+        LANGUAGES,
+        teacher=word_pieces(toy["teacher"]["path"]),
+        dictionaries=dictionaries,
+        quotas=quotas,
+        forms=lambda language: [],
+    )
     tokenizer, words = folder / "words" / "tokenizer.json", folder / "words" / WORDS_FILE
     tokenizer.parent.mkdir()
     save_tokenizer(made.table.tokenizer, tokenizer)
