@@ -24,6 +24,7 @@ ANY_ENDING = "*"  # no word has signs among its letters
 SHORTEST_STEM, SURE_STEM = 4, 5  # letters; so many tell a word even where another may end before it
 INFLECTED, DERIVED = 3, 6  # letters by which a form, and a derived word, may be longer than the beginning
 SHORTEST_PART, LONGEST_COMPOUND = 4, 64  # letters
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 4, "lp": 0, "pb": 0}]  # for text: bytes without alignment
 _ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 
 
@@ -46,7 +47,6 @@ class WordTable:
         self.words = words
         self._normalizer, self._splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
         self._pieces: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
-        self._rows = {piece[1:]: row for piece, row in self._pieces.items() if piece.startswith(MARK)} | dict(words)
         self._longest = max(map(len, self._pieces))
         self._unknown = tokenizer.token_to_id("<unk>")
         self.size = 1 + max([*self._pieces.values(), *words.values()])
@@ -56,7 +56,7 @@ class WordTable:
         found: list[int] = []
         for marked, _ in self._splitter.pre_tokenize_str(self._normalizer.normalize_str(text)):
             word = marked[1:]
-            row = self._rows.get(word)
+            row = self._whole(word)
             if row is not None:
                 found.append(row)
             elif word and is_han(word[0]):
@@ -76,9 +76,13 @@ class WordTable:
         row = self._stem(bare, DERIVED, SHORTEST_STEM)
         return self._spell(bare) if row is None else [row]
 
+    def _whole(self, word: str) -> int | None:
+        row = self.words.get(word)
+        return self._pieces.get(MARK + word) if row is None else row
+
     def _word(self, word: str) -> int | None:
-        row = self._rows.get(word)
-        return self._rows.get(without_accents(word)) if row is None else row
+        row = self._whole(word)
+        return row if row is not None or word.isascii() else self._whole(without_accents(word))
 
     def _form(self, word: str, ending: int, shortest: int) -> int | None:
         row = self._word(word)
@@ -86,7 +90,7 @@ class WordTable:
 
     def _stem(self, word: str, ending: int, shortest: int) -> int | None:
         """The row of the longest known beginning."""
-        return next((self._rows[stem] for stem in stem_keys(word, ending, shortest) if stem in self._rows), None)
+        return next((self.words[stem] for stem in stem_keys(word, ending, shortest) if stem in self.words), None)
 
     def _compound(self, word: str) -> list[int]:
         """The words that a compound is made of, the first one as long as can be; none if it is no compound."""
@@ -125,7 +129,7 @@ class WordTable:
         at = 0
         while at < len(run):
             for size in range(min(LONGEST_HAN, len(run) - at), 0, -1):
-                row = self._rows.get(run[at : at + size])
+                row = self._whole(run[at : at + size])
                 if row is not None:
                     break
             yield self._unknown if row is None else row
@@ -136,9 +140,9 @@ class WordTable:
         lines: list[list[str]] = [[] for _ in range(self.size)]
         for word, row in self.words.items():
             lines[row].append(word)
-        text = "".join(" ".join(line) + "\n" for line in lines)
+        text = "".join(" ".join(sorted(line)) + "\n" for line in lines)  # alike next to each other: 6 % smaller
         temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(lzma.compress(text.encode("utf-8"), preset=9))
+        temporary.write_bytes(lzma.compress(text.encode("utf-8"), filters=_FILTERS))
         temporary.replace(path)
 
 

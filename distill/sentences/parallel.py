@@ -29,6 +29,7 @@ LICENCES = {
     "massive": "CC BY 4.0",
     "cldr": "Unicode-3.0",
     "dictionary": "CC BY-SA 3.0 (WikDict, JMdict), CC BY-SA 4.0 (CC-CEDICT)",
+    "forms": "Open Database License, CC BY-SA and others: those of the lists in simplemma",
     "text": "see the README of the data",
 }
 
