@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from distill.sentences.naming import Quotas, best_translations, named_words, owners
 from distill.sentences.start import NAMES_FILE
 from distill.sentences.stems import known_forms, short_beginnings, stems_of, told_by
-from distill.sentences.vocabulary import (
-    Counted,
-    Quotas,
-    best_translations,
-    counted_words,
-    named_words,
-    owners,
-    teacher_pieces,
-    with_words,
-)
+from distill.sentences.vocabulary import teacher_pieces, with_words
+from distill.sentences.word_counts import Counted, counted_words
 from distill.tokenizer import SPECIALS
 from onoma.cli import main
 from onoma.word_table import WORDS_FILE, is_han, read_words

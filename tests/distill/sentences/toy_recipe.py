@@ -10,11 +10,12 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from distill.files import write_json
+from distill.sentences.naming import Quotas
 from distill.sentences.parallel import encoder_texts
 from distill.sentences.splits import folded, part_of
 from distill.sentences.start import NAMES_FILE
 from distill.sentences.teacher import word_pieces
-from distill.sentences.vocabulary import Quotas, words_vocabulary
+from distill.sentences.vocabulary import words_vocabulary
 from distill.tokenizer import save_tokenizer, train_tokenizer
 from onoma.word_table import WORDS_FILE
 from tests.encoders import save_sentence_transformer
