@@ -17,7 +17,7 @@ from onoma.literal import Literal
 from onoma.model import OnnxSentenceModel
 from onoma.tagger import check_text, infer_in_batches
 from onoma.windows import Window, windows
-from onoma.word_table import WORDS_FILE, WordTable, read_words
+from onoma.word_table import WORDS_FILE, WordTable, pack_words
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -142,7 +142,7 @@ class Embedder:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleError(f"{folder / TOKENIZER_FILE} does not load: {error}") from error
-        words = WordTable(tokenizer, read_words(folder / WORDS_FILE)) if WORDS_FILE in manifest.files else None
+        words = WordTable(tokenizer, pack_words(folder / WORDS_FILE)) if WORDS_FILE in manifest.files else None
         return cls(
             encoder=PieceEncoder(words or tokenizer, facts=facts, limit=manifest.room, overlap=manifest.overlap),
             model=OnnxSentenceModel(folder / MODEL_FILE, facts=facts, dimensions=manifest.dimensions, threads=threads),

@@ -7,12 +7,16 @@ vector, and is found whole or not at all: never as the beginning of another word
 
 from __future__ import annotations
 
+import io
 import lzma
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from onoma.errors import BundleError
@@ -24,6 +28,7 @@ ANY_ENDING = "*"  # no word has signs among its letters
 SHORTEST_STEM, SURE_STEM = 4, 5  # letters; so many tell a word even where another may end before it
 INFLECTED, DERIVED = 3, 6  # letters by which a form, and a derived word, may be longer than the beginning
 SHORTEST_PART, LONGEST_COMPOUND = 4, 64  # letters
+_LOW_BITS, _HALF = 48, 2**15
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 4, "lp": 0, "pb": 0}]  # for text: bytes without alignment
 _ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 
@@ -42,14 +47,14 @@ class WordTable:
         pieces are of these, which may be the same words; others are the table's own.
     """
 
-    def __init__(self, tokenizer: Tokenizer, words: Mapping[str, int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, words: Mapping[str, int] | PackedWords) -> None:
         self.tokenizer = tokenizer
         self.words = words
         self._normalizer, self._splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
         self._pieces: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
         self._longest = max(map(len, self._pieces))
         self._unknown = tokenizer.token_to_id("<unk>")
-        self.size = 1 + max([*self._pieces.values(), *words.values()])
+        self.size = 1 + max(*self._pieces.values(), *words.values())
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text."""
@@ -90,7 +95,8 @@ class WordTable:
 
     def _stem(self, word: str, ending: int, shortest: int) -> int | None:
         """The row of the longest known beginning."""
-        return next((self.words[stem] for stem in stem_keys(word, ending, shortest) if stem in self.words), None)
+        rows = map(self.words.get, stem_keys(word, ending, shortest))
+        return next((row for row in rows if row is not None), None)
 
     def _compound(self, word: str) -> list[int]:
         """The words that a compound is made of, the first one as long as can be; none if it is no compound."""
@@ -136,7 +142,12 @@ class WordTable:
             at += size
 
     def save(self, path: Path) -> None:
-        """Write the words, those of an id on one line, compressed; whole or not at all."""
+        """Write the words, those of an id on one line, compressed; whole or not at all.
+
+        :raises TypeError: if they are packed, and so no longer there.
+        """
+        if isinstance(self.words, PackedWords):
+            raise TypeError("packed words cannot be written")
         lines: list[list[str]] = [[] for _ in range(self.size)]
         for word, row in self.words.items():
             lines[row].append(word)
@@ -146,16 +157,68 @@ class WordTable:
         temporary.replace(path)
 
 
+class PackedWords:
+    """The rows of words in a tenth of a dictionary's memory, for a process that only looks them up.
+
+    A word is its 64-bit hash: that one of a million words is taken for another has the probability 1e-13 for each word
+    looked up. Python's hash of a text differs from process to process, so these are not to be sent to another.
+    """
+
+    def __init__(self, words: Iterable[tuple[str, int]]) -> None:
+        hashes, rows = array("q"), array("i")
+        for word, row in words:
+            hashes.append(hash(word))
+            rows.append(row)
+        every = np.array(hashes, dtype=np.int64)
+        order = np.argsort(every)
+        every = every[order]
+        self._hashes = array("q", every.tobytes())
+        self._rows = array("i", np.array(rows, dtype=np.int32)[order].tobytes())
+        # Where hashes with each first 16 bits begin: a few remain to be searched.
+        first = np.searchsorted(every >> _LOW_BITS, np.arange(-_HALF, _HALF + 1))
+        self._starts = array("i", first.astype(np.int32).tobytes())
+
+    def get(self, word: str) -> int | None:
+        """The row of a word."""
+        own = hash(word)
+        bucket = (own >> _LOW_BITS) + _HALF
+        end = self._starts[bucket + 1]
+        at = bisect_left(self._hashes, own, self._starts[bucket], end)
+        return self._rows[at] if at < end and self._hashes[at] == own else None
+
+    def values(self) -> Iterable[int]:
+        """All rows; one comes as often as it has words."""
+        return self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 def read_words(path: Path) -> dict[str, int]:
     """The words that `WordTable.save` wrote, with their ids.
 
     :raises BundleError: if the file is no such table.
     """
+    return dict(_words_in(path))
+
+
+def pack_words(path: Path) -> PackedWords:
+    """The same, to be looked up only.
+
+    :raises BundleError: if the file is no such table.
+    """
+    return PackedWords(_words_in(path))
+
+
+def _words_in(path: Path) -> Iterator[tuple[str, int]]:
     try:
-        lines: Sequence[str] = lzma.decompress(path.read_bytes()).decode("utf-8").split("\n")
+        lines = io.BytesIO(lzma.decompress(path.read_bytes()))
+        for row, line in enumerate(lines):
+            for word in line.decode("utf-8").rstrip("\n").split(" "):
+                if word:
+                    yield word, row
     except (lzma.LZMAError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is no table of words: {error}") from error
-    return {word: row for row, line in enumerate(lines) for word in line.split(" ") if word}
 
 
 def without_accents(word: str) -> str:

@@ -14,7 +14,7 @@ from distill.tokenizer import SPECIALS, build_word_pieces
 from onoma.bundle import TokenizerFacts
 from onoma.embedder import PieceEncoder
 from onoma.errors import BundleError
-from onoma.word_table import WordTable, read_words
+from onoma.word_table import PackedWords, WordTable, pack_words, read_words
 
 PIECES = [
     *SPECIALS, *("▁a", "▁b", "▁c", "##a", "##b", "##c", "##ab", "▁.", "▁<", "▁>", "▁pad", "▁男", "▁人", "▁cow", "##ä")
@@ -126,6 +126,24 @@ def test_it_is_written_and_read(table: WordTable, tmp_path: Path) -> None:
     (tmp_path / "words.xz").write_bytes(b"no archive")
     with pytest.raises(BundleError, match=r"words\.xz is no table of words"):
         read_words(tmp_path / "words.xz")
+
+
+def test_packed_words_are_looked_up_alike(table: WordTable, tmp_path: Path) -> None:
+    table.save(tmp_path / "words.xz")
+    packed = WordTable(base(), pack_words(tmp_path / "words.xz"))
+    assert packed.size == table.size and len(packed.words) == len(WORDS)
+    for text in ("abc, CAB. Cow", "一男人男", "abcc ab áb", ""):
+        assert packed.ids(text) == table.ids(text)
+    with pytest.raises(TypeError, match="packed words cannot be written"):
+        packed.save(tmp_path / "again.xz")
+    assert WordTable(base(), PackedWords([])).ids("ab") == pieces("▁a", "##b")
+
+
+@given(st.dictionaries(st.text(), st.integers(0, 2**31 - 1)))
+def test_packed_words_have_all_rows_and_no_others(words: dict[str, int]) -> None:
+    packed = PackedWords(words.items())
+    assert {word: packed.get(word) for word in words} == words and packed.get("no such word") is None
+    assert sorted(packed.values()) == sorted(words.values())
 
 
 def test_windows_of_words(table: WordTable) -> None:
