@@ -2,7 +2,7 @@
 
 The table says which embedding a word has; forms of one word share it, and so may a word and its translation. What the
 table lacks is cut into the pieces of a tokenizer. A word costs the bytes of its letters in a compressed file, not a
-vector, and is found whole or not at all: never as the beginning of another word.
+vector. The dozens of forms of one are found by the beginning that they share, where the table has it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class WordTable:
     :param tokenizer: splits a text into words that begin with `▁`; runs of Han characters are one word. Its pieces are
         `▁` and the beginning of a word, or `##` and what may follow.
     :param words: the id of each word, as the tokenizer's normaliser writes it, and of beginnings of words, which end
-        with `*`. Ids below the tokenizer's number of
-        pieces are of these, which may be the same words; others are the table's own.
+        with `*`. Ids below the tokenizer's number of pieces are of these, which may be the same words; others are the
+        table's own.
     """
 
     def __init__(self, tokenizer: Tokenizer, words: Mapping[str, int] | PackedWords) -> None:

@@ -145,8 +145,10 @@ def _add_forms(
     What the beginnings tell as well is taken out of the words again.
 
     :param known: all forms of the language with their lemmas.
+    :param lemmas: with the names of their embeddings.
     :param words: of the language, with the names of their embeddings; changed.
     :param stems: of all languages so far; changed.
+    :param owner: the language of each form that a text has.
     """
     forms, others = {}, Counter[str]()
     for form, lemma in known:
