@@ -13,6 +13,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from unicodedata import normalize
 
@@ -54,7 +55,7 @@ class WordTable:
         self._pieces: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
         self._longest = max(map(len, self._pieces))
         self._unknown = tokenizer.token_to_id("<unk>")
-        self.size = 1 + max(*self._pieces.values(), *words.values())
+        self.size = 1 + max(chain(self._pieces.values(), words.values()))
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text."""

@@ -47,6 +47,10 @@ class Words(NamedTuple):
     translation: str
 
 
+Place = tuple[str, str]
+"""A language and a word of it."""
+
+
 def parsed(entry: str) -> tuple[list[str], list[list[str]]]:
     """The headwords of an entry, and the translations of each of its senses; nothing is cleaned yet.
 
@@ -121,16 +125,13 @@ def bridged(pairs: Iterable[Words]) -> set[Words]:
     One language in between would also lead from a river's bank to the money's; that two do is rare. What is found
     counts as a translation in the next round.
     """
-    near: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
-    direct = set()
-    for language, word, other, translation in pairs:
-        near[language, word].add((other, translation))
-        near[other, translation].add((language, word))
-        direct |= {frozenset((language, other))}
+    pairs = list(pairs)
+    near = _neighbours(pairs)
+    direct = {frozenset((pair.language, pair.other)) for pair in pairs}
     lacking = {place for place in near if frozenset((place[0], ENGLISH)) not in direct and place[0] != ENGLISH}
-    found: dict[tuple[str, str], set[str]] = {}
+    found: dict[Place, set[str]] = {}
     for _ in range(ROUNDS):
-        more: dict[tuple[str, str], set[str]] = {}
+        more: dict[Place, set[str]] = {}
         for place in lacking - found.keys():
             ways: dict[str, set[str]] = defaultdict(set)
             for between in near[place]:
@@ -144,13 +145,7 @@ def bridged(pairs: Iterable[Words]) -> set[Words]:
                 best = sorted(word for word, languages in ways.items() if len(languages) == most)
                 more[place] = set(best[:TRANSLATIONS])
         found |= more
-    return {
-        Words(*low, *high)
-        for place, words in found.items()
-        for word in words
-        if folded(word) != folded(place[1])
-        for low, high in [sorted([place, (ENGLISH, word)])]
-    }
+    return _english_for(found)
 
 
 def bridged_once(pairs: Iterable[Words]) -> set[Words]:
@@ -158,12 +153,9 @@ def bridged_once(pairs: Iterable[Words]) -> set[Words]:
 
     A fifth are wrong, which is better than none at all; of several the one with the fewest other senses comes first.
     """
-    near: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
-    for language, word, other, translation in pairs:
-        near[language, word].add((other, translation))
-        near[other, translation].add((language, word))
+    near = _neighbours(pairs)
     english = {place: [word for own, word in others if own == ENGLISH] for place, others in near.items()}
-    found = set()
+    found = {}
     for place, others in near.items():
         if place[0] == ENGLISH or english[place]:
             continue
@@ -171,11 +163,28 @@ def bridged_once(pairs: Iterable[Words]) -> set[Words]:
         for between in others:
             for word in english[between] if between[0] != ENGLISH else ():
                 ways[word] += 1 / len(english[between])
-        for word in sorted(ways, key=lambda one: (-ways[one], one))[:TRANSLATIONS]:
-            if folded(word) != folded(place[1]):
-                low, high = sorted([place, (ENGLISH, word)])
-                found.add(Words(*low, *high))
-    return found
+        found[place] = sorted(ways, key=lambda one: (-ways[one], one))[:TRANSLATIONS]
+    return _english_for(found)
+
+
+def _neighbours(pairs: Iterable[Words]) -> dict[Place, set[Place]]:
+    """The translations of each word."""
+    near: dict[Place, set[Place]] = defaultdict(set)
+    for language, word, other, translation in pairs:
+        near[language, word].add((other, translation))
+        near[other, translation].add((language, word))
+    return near
+
+
+def _english_for(found: Mapping[Place, Iterable[str]]) -> set[Words]:
+    """Words with their English ones as pairs; what is written alike in both is none."""
+    return {
+        Words(*low, *high)
+        for place, words in found.items()
+        for word in words
+        if folded(word) != folded(place[1])
+        for low, high in [sorted([place, (ENGLISH, word)])]
+    }
 
 
 def make_dictionaries(folder: Path, out: Path) -> dict[str, int]:
